@@ -27,8 +27,8 @@ interface Workspace {
 }
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const readJson = <T>(path: string): T => JSON.parse(readFileSync(join(root, path), 'utf8'))
-const manifest = readJson<Manifest>('package.json')
+const readJson = (path: string): unknown => JSON.parse(readFileSync(join(root, path), 'utf8'))
+const manifest = readJson('package.json') as Manifest
 
 describe('the packed package', () => {
   let copy: string
@@ -71,7 +71,7 @@ describe('the packed package', () => {
 
 describe('what comes with an installed headgate', () => {
   test('no runtime binary: those belong to private packages of the checkout', () => {
-    const workspaces = manifest.workspaces.map((path) => readJson<Workspace>(`${path}/package.json`))
+    const workspaces = manifest.workspaces.map((path) => readJson(`${path}/package.json`) as Workspace)
     const runtimes = workspaces.flatMap((workspace) =>
       Object.keys({ ...workspace.dependencies, ...workspace.optionalDependencies }),
     )
@@ -86,7 +86,7 @@ describe('what comes with an installed headgate', () => {
   })
 
   test('one version for npm and for Deno', () => {
-    expect(readJson<Manifest>('deno.json').version).toBe(manifest.version)
+    expect((readJson('deno.json') as Manifest).version).toBe(manifest.version)
   })
 
   test('a lockfile that names no registry', () => {
