@@ -1,0 +1,137 @@
+/** Child processes of a bench run: pinned to a core, logged to a file, and ended one by one by their own pid. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export interface Child {
+  readonly pid: number
+  /** Ends the process: politely, and after two seconds by force. Resolves when it is gone. */
+  stop(): Promise<void>
+  /** Fails with the end of its log if the process has ended. */
+  assertAlive(): void
+}
+
+export interface ChildOptions {
+  core?: number
+  env?: Record<string, string>
+  logFile: string
+}
+
+const living = new Set<ChildProcess>()
+let directory: string | undefined
+
+/** The directory for generated configs and logs; gone when the run ends. */
+export function scratchDirectory(): string {
+  if (directory === undefined) {
+    directory = mkdtempSync(join(tmpdir(), 'headgate-bench-'))
+    chmodSync(directory, 0o755) // started by root, nginx reads its files as somebody else
+  }
+  return directory
+}
+
+/** The last resort, on the way out and therefore synchronous: nothing that we started outlives us. */
+export function endEverything(): void {
+  for (const child of living) child.kill('SIGKILL')
+  living.clear()
+  if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
+  directory = undefined
+}
+
+function ended(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null
+}
+
+/** @throws when the command cannot be started at all */
+export async function startChild(command: readonly string[], options: ChildOptions): Promise<Child> {
+  const pinned = options.core === undefined ? command : ['taskset', '-c', String(options.core), ...command]
+  const [file = '', ...args] = pinned
+  const log = openSync(options.logFile, 'a')
+  // taskset replaces itself by the command, so the pid stays. A process group of its own keeps the terminal's
+  // Ctrl-C from it: we end it ourselves, in order.
+  const child = spawn(file, args, {
+    stdio: ['ignore', log, log],
+    env: { ...process.env, ...options.env },
+    detached: true,
+  })
+  closeSync(log)
+  living.add(child)
+  child.once('exit', () => living.delete(child))
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve)
+    child.once('error', (cause) => {
+      living.delete(child)
+      reject(new Error(`${command[0]} could not be started`, { cause }))
+    })
+  })
+  return {
+    pid: child.pid ?? 0,
+    async stop() {
+      if (ended(child)) return
+      const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+      child.kill('SIGTERM')
+      const force = setTimeout(() => child.kill('SIGKILL'), 2_000)
+      await exited
+      clearTimeout(force)
+    },
+    assertAlive() {
+      if (!ended(child)) return
+      const tail = readFileSync(options.logFile, 'utf8').trimEnd().split('\n').slice(-8).join('\n')
+      throw new Error(`${command.join(' ')} ended (${child.signalCode ?? child.exitCode}):\n${tail}`)
+    },
+  }
+}
+
+/** Runs a short command to its end. @throws when it fails, with what it wrote */
+export function output(file: string, args: readonly string[], env: Record<string, string> = {}): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = execFile(file, args, { env: { ...process.env, ...env } }, (error, stdout, stderr) => {
+      living.delete(child)
+      if (error) reject(new Error(`${file} failed: ${(stdout + stderr).trim() || error.message}`, { cause: error }))
+      else resolve(stdout + stderr) // nginx and haproxy tell their version on either
+    })
+    living.add(child)
+  })
+}
+
+/** Distinct ports nobody listens on just now. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer()
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject)
+        server.listen(0, '127.0.0.1', resolve)
+      })
+      return server
+    }),
+  )
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return ports
+}
+
+function answers(url: string, host: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const attempt = request(url, { headers: { host }, agent: false, timeout: 1_000 }, (response) => {
+      response.resume()
+      resolve(response.statusCode === 200)
+    })
+    attempt.once('error', () => resolve(false))
+    attempt.once('timeout', () => attempt.destroy())
+    attempt.end()
+  })
+}
+
+/** Waits until a GET of the URL answers 200. @throws when the child ends, or after 20 seconds */
+export async function untilServing(child: Child, url: string, host: string): Promise<void> {
+  const deadline = performance.now() + 20_000
+  while (!(await answers(url, host))) {
+    child.assertAlive()
+    if (performance.now() > deadline) throw new Error(`no answer at ${url} within 20 seconds`)
+    await sleep(25)
+  }
+}

@@ -1,0 +1,180 @@
+/** `npm run bench`: every chosen scenario with every chosen variant, alternated, to a table and a JSON file. */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { dirname, join } from 'node:path'
+
+import { startBackend, type Backend } from './backend.ts'
+import { judge, type FloorResult } from './floors.ts'
+import { describeMachine } from './machine.ts'
+import { takeSample } from './measure.ts'
+import { type Options, readOptions, usage } from './options.ts'
+import { endEverything, output, scratchDirectory } from './processes.ts'
+import { renderFloors, renderRows } from './report.ts'
+import type { Lane, Plan } from './sample.ts'
+import { type Scenario, scenarios } from './scenarios.ts'
+import { summarise, type Round } from './summary.ts'
+import type { Availability, Variant } from './variant.ts'
+import { variants } from './variants.ts'
+import { wrkVersion } from './wrk.ts'
+
+interface Problem {
+  scenario: string
+  lane: string
+  round: number
+  what: string
+}
+
+const references = ['nginx', 'haproxy', 'haproxy-big', 'caddy', 'go']
+
+function lanes(scenario: Scenario, present: readonly Variant[]): Lane[] {
+  const taking = present.filter(
+    ({ role }) => (!scenario.oursOnly || role === 'ours') && (scenario.kind !== 'idle' || role !== 'control'),
+  )
+  return taking.flatMap((variant) =>
+    scenario.ruleSets.map((rules) => ({
+      name: scenario.ruleSets.length === 1 ? variant.name : `${variant.name}, ${rules.count} ${rules.spread}`,
+      variant,
+      rules,
+    })),
+  )
+}
+
+/** Forward, then backward: a machine that grows slower or faster on the way favours nobody. */
+async function measureRounds(
+  plan: Plan,
+  all: readonly Lane[],
+  count: number,
+  backend: Backend,
+  problems: Problem[],
+): Promise<Round[]> {
+  const rounds: Round[] = []
+  for (let round = 0; round < count; round++) {
+    const samples: [string, Awaited<ReturnType<typeof takeSample>>][] = []
+    for (const lane of round % 2 === 0 ? all : all.toReversed()) {
+      process.stderr.write(`${plan.scenario.name}: round ${round + 1} of ${count}: ${lane.name}\n`)
+      const report = (what: string): void => {
+        problems.push({ scenario: plan.scenario.name, lane: lane.name, round: round + 1, what })
+        process.stderr.write(`  PROBLEM ${what}\n`)
+      }
+      try {
+        const sample = await takeSample(plan, lane, backend)
+        samples.push([lane.name, sample])
+        sample.problems.forEach(report)
+      } catch (error) {
+        report(error instanceof Error ? error.message : String(error))
+      }
+    }
+    rounds.push(new Map(samples))
+  }
+  return rounds
+}
+
+async function list(): Promise<void> {
+  console.log('Scenarios:')
+  for (const { name, title } of scenarios) console.log(`  ${name.padEnd(16)} ${title}`)
+  console.log('\nVariants:')
+  for (const variant of variants) {
+    const { missing, version } = await variant.available()
+    console.log(
+      `  ${variant.name.padEnd(16)} ${variant.summary}${version ? ` [${version}]` : ''}${missing ? ` – MISSING: ${missing}` : ''}`,
+    )
+  }
+}
+
+async function bench(options: Options): Promise<boolean> {
+  const { proxyCore, loadCore } = options
+  if (Math.max(proxyCore, loadCore) >= availableParallelism() || proxyCore === loadCore) {
+    throw new Error(`cores ${proxyCore} and ${loadCore} are wanted; this machine has ${availableParallelism()}`)
+  }
+  const wrk = await wrkVersion()
+  if (wrk === undefined) throw new Error('no wrk on the PATH (Debian: wrk)')
+  // We wait and read /proc while others are measured: not on the proxy's core.
+  await output('taskset', ['-acp', String(loadCore), String(process.pid)])
+
+  const asked = await Promise.all(
+    options.variants.map(
+      async (variant) => ({ variant, ...(await variant.available()) }) satisfies Availability & { variant: Variant },
+    ),
+  )
+  const present = asked.filter((each) => each.missing === undefined)
+  const missing = asked.filter((each) => each.missing !== undefined)
+  for (const each of missing) process.stderr.write(`not measured: ${each.variant.name}: ${each.missing}\n`)
+
+  const startedAt = new Date()
+  const machine = await describeMachine()
+  const backend = await startBackend(scratchDirectory(), loadCore)
+  const problems: Problem[] = []
+  const floors: FloorResult[] = []
+  const results = []
+  console.log(
+    `${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}, commit ${machine.commit}`,
+  )
+  console.log(`${options.rounds} rounds of ${options.seconds} s; "vs X" is X's CPU per request divided by the row's\n`)
+  for (const scenario of options.scenarios) {
+    const all = lanes(
+      scenario,
+      present.map(({ variant }) => variant),
+    )
+    if (all.length === 0) continue
+    const plan: Plan = { ...options, scenario }
+    const rounds = await measureRounds(plan, all, options.rounds, backend, problems)
+    const names = all.map((lane) => lane.name)
+    const compared = scenario.oursOnly ? names.filter((name) => / 10 /.test(name)) : references
+    const rows = summarise(names, compared, rounds)
+    floors.push(...judge(scenario.name, rows))
+    results.push({ scenario, rows, rounds: rounds.map((round) => Object.fromEntries(round)) })
+    console.log(`${renderRows(scenario.title, rows, compared)}\n`)
+  }
+  await backend.stop()
+
+  if (missing.length > 0)
+    console.log(`Not measured: ${missing.map((each) => `${each.variant.name} (${each.missing})`).join('; ')}\n`)
+  if (floors.length > 0) console.log(`${renderFloors(floors)}\n`)
+  for (const { scenario, lane, round, what } of problems)
+    console.log(`PROBLEM ${scenario}, ${lane}, round ${round}: ${what}`)
+
+  const file =
+    options.json ??
+    join(import.meta.dirname, 'results', `${startedAt.toISOString().replaceAll(':', '-').slice(0, 19)}Z.json`)
+  await mkdir(dirname(file), { recursive: true })
+  const document = {
+    schema: 1,
+    startedAt: startedAt.toISOString(),
+    endedAt: new Date().toISOString(),
+    machine,
+    load: wrk,
+    settings: {
+      rounds: options.rounds,
+      seconds: options.seconds,
+      warmupSeconds: options.warmupSeconds,
+      proxyCore,
+      loadCore,
+    },
+    variants: asked.map(({ variant: { name, role, summary }, ...rest }) => ({ name, role, summary, ...rest })),
+    results,
+    floors,
+    problems,
+  }
+  await writeFile(file, `${JSON.stringify(document, null, 1)}\n`)
+  console.log(`Result: ${file}`)
+  return problems.length === 0 && (!options.check || floors.every((each) => each.holds))
+}
+
+function interrupted(signal: 'SIGINT' | 'SIGTERM'): void {
+  endEverything()
+  process.exit(signal === 'SIGINT' ? 130 : 143)
+}
+
+process.on('SIGINT', interrupted)
+process.on('SIGTERM', interrupted)
+process.on('exit', endEverything)
+
+try {
+  const options = readOptions(process.argv.slice(2))
+  if (options.help) console.log(usage)
+  else if (options.list) await list()
+  else process.exitCode = (await bench(options)) ? 0 : 1
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
+}
