@@ -1,0 +1,307 @@
+/**
+ * One message head: the text that came over the wire, and the edits laid over it.
+ *
+ * The text is scanned once. Each field line is remembered as its offset and its kind, so that what a proxy must take
+ * out (hop-by-hop fields, forwarding claims of strangers) is cut by copying the runs between, and what nobody touches is
+ * never taken apart. A `Head` can only hold valid field lines: the parser, `headOf` and the makers of edits see to it.
+ */
+import type { Field } from '../runtime.ts'
+import { composeEdits, type HeaderEdits } from './edits.ts'
+import { equalsFold, isBlank, isFieldValue, isToken, tokenTable, valueTable } from './fields.ts'
+
+/** Kinds of field that the gateway itself acts upon; a bit each, so that sets of them are masks. */
+export const kind = {
+  other: 0,
+  host: 1 << 0,
+  contentLength: 1 << 1,
+  transferEncoding: 1 << 2,
+  connection: 1 << 3,
+  /** Keep-Alive, Proxy-Connection, HTTP2-Settings, Proxy-Authenticate, Proxy-Authorization. */
+  hopByHop: 1 << 4,
+  te: 1 << 5,
+  trailer: 1 << 6,
+  upgrade: 1 << 7,
+  expect: 1 << 8,
+  /** Forwarded, X-Forwarded-*, X-Real-IP, X-Original-Host. */
+  forwarded: 1 << 9,
+  /** CF-*: what Cloudflare's edge says of the client, Cf-Access-* among them. */
+  cloudflare: 1 << 10,
+  via: 1 << 11,
+  date: 1 << 12,
+} as const
+
+const kindBits = 13
+/** Offsets and kinds share one small integer (31 bits where pointers are compressed). */
+const maxText = 1 << (30 - kindBits)
+
+/** Upper limit of a head's text in this representation; parsers must keep below it. */
+export const maxHeadText: number = maxText - 1
+
+export type HeadFault = 'name' | 'colon-space' | 'value' | 'line-end' | 'fold' | 'count' | 'line-length'
+
+export class Head {
+  /** Whatever the field lines stand in: the whole head as received, or the lines alone. */
+  readonly text: string
+  /** One entry a line: offset of the name << kindBits | kind. */
+  readonly lines: readonly number[]
+  /** Offset behind the last line's CR LF. */
+  readonly end: number
+  /** Union of the kinds of all lines. Edits are not in it. */
+  readonly kinds: number
+  readonly edits: HeaderEdits | undefined
+
+  constructor(text: string, lines: readonly number[], end: number, kinds: number, edits?: HeaderEdits) {
+    this.text = text
+    this.lines = lines
+    this.end = end
+    this.kinds = kinds
+    this.edits = edits
+  }
+
+  edit(edits: HeaderEdits): Head {
+    return new Head(this.text, this.lines, this.end, this.kinds, this.edits ? composeEdits(this.edits, edits) : edits)
+  }
+
+  has(lowerName: string): boolean {
+    return this.get(lowerName) !== null
+  }
+
+  /** All values joined by a comma and a space, or null. RFC 9110 section 5.2. */
+  get(lowerName: string): string | null {
+    let found: string | null = null
+    if (!this.edits?.removed.includes(lowerName)) {
+      for (let i = 0; i < this.lines.length; i++) {
+        const at = this.lines[i]! >>> kindBits
+        if (this.named(at, lowerName)) {
+          const value = this.valueAt(i, at + lowerName.length)
+          found = found === null ? value : `${found}, ${value}`
+        }
+      }
+    }
+    if (this.edits) {
+      for (const [name, value] of this.edits.added) {
+        if (name.length === lowerName.length && equalsFold(name, 0, lowerName))
+          found = found === null ? value : `${found}, ${value}`
+      }
+    }
+    return found
+  }
+
+  /** The values of all fields of that name, one entry per field line. */
+  values(lowerName: string): string[] {
+    const found: string[] = []
+    if (!this.edits?.removed.includes(lowerName)) {
+      for (let i = 0; i < this.lines.length; i++) {
+        const at = this.lines[i]! >>> kindBits
+        if (this.named(at, lowerName)) found.push(this.valueAt(i, at + lowerName.length))
+      }
+    }
+    if (this.edits) {
+      for (const [name, value] of this.edits.added) {
+        if (name.length === lowerName.length && equalsFold(name, 0, lowerName)) found.push(value)
+      }
+    }
+    return found
+  }
+
+  /** Value of the first received line of a kind, edits disregarded; undefined when there is none. */
+  received(wanted: number): string | undefined {
+    if ((this.kinds & wanted) === 0) return undefined
+    for (let i = 0; i < this.lines.length; i++) {
+      const line = this.lines[i]!
+      if ((line & wanted) !== 0) return this.valueAt(i, this.text.indexOf(':', line >>> kindBits))
+    }
+    return undefined
+  }
+
+  /** Every field in order, names as they were written, edits applied. */
+  fields(): Field[] {
+    const all: Field[] = []
+    const removed = this.edits?.removed
+    for (let i = 0; i < this.lines.length; i++) {
+      const at = this.lines[i]! >>> kindBits
+      if (removed && this.isOneOf(at, removed)) continue
+      const colon = this.text.indexOf(':', at)
+      all.push([this.text.slice(at, colon), this.valueAt(i, colon)])
+    }
+    if (this.edits) all.push(...this.edits.added)
+    return all
+  }
+
+  /**
+   * The field lines as text, each ending in CR LF, edits applied.
+   *
+   * @param dropped kinds to leave out, a mask
+   * @param named   further names to leave out, lower case (those that `Connection` named)
+   */
+  serialize(dropped: number, named?: readonly string[]): string {
+    const { text, lines, edits } = this
+    const first = lines.length === 0 ? this.end : lines[0]! >>> kindBits
+    let out: string
+    const removed = edits?.removed
+    if ((this.kinds & dropped) === 0 && named === undefined && (removed === undefined || removed.length === 0)) {
+      out = text.slice(first, this.end)
+    } else {
+      out = ''
+      let from = first // start of the run being kept
+      for (let i = 0; i < lines.length; i++) {
+        const line = lines[i]!
+        const at = line >>> kindBits
+        if ((line & dropped) !== 0 || (removed && this.isOneOf(at, removed)) || (named && this.isOneOf(at, named))) {
+          if (at > from) out += text.slice(from, at)
+          from = this.lineEnd(i)
+        }
+      }
+      if (this.end > from) out += text.slice(from, this.end)
+    }
+    if (edits) {
+      for (let i = 0; i < edits.added.length; i++) {
+        const field = edits.added[i]!
+        out += `${field[0]}: ${field[1]}\r\n`
+      }
+    }
+    return out
+  }
+
+  private named(at: number, lowerName: string): boolean {
+    return this.text.charCodeAt(at + lowerName.length) === 58 && equalsFold(this.text, at, lowerName)
+  }
+
+  private isOneOf(at: number, lowerNames: readonly string[]): boolean {
+    for (let i = 0; i < lowerNames.length; i++) if (this.named(at, lowerNames[i]!)) return true
+    return false
+  }
+
+  private lineEnd(i: number): number {
+    return i + 1 < this.lines.length ? this.lines[i + 1]! >>> kindBits : this.end
+  }
+
+  private valueAt(i: number, colon: number): string {
+    let from = colon + 1
+    let to = this.lineEnd(i) - 2
+    while (from < to && isBlank(this.text.charCodeAt(from))) from++
+    while (to > from && isBlank(this.text.charCodeAt(to - 1))) to--
+    return this.text.slice(from, to)
+  }
+}
+
+export const emptyHead: Head = new Head('', [], 0, 0)
+
+/**
+ * Scans field lines up to the empty line. RFC 9112 section 5.
+ *
+ * @param text must hold CR LF CR LF at or after `start`; `start` is the first field line's offset
+ * @param end  offset of the empty line's CR
+ */
+export function parseFields(
+  text: string,
+  start: number,
+  end: number,
+  maxLines: number,
+  maxLineLength: number,
+): Head | HeadFault {
+  const lines: number[] = []
+  let kinds = 0
+  let i = start
+  while (i < end) {
+    const lineStart = i
+    let c = text.charCodeAt(i)
+    if (c === 32 || c === 9) return 'fold'
+    while (tokenTable[c] === 1) c = text.charCodeAt(++i)
+    if (c !== 58) return isBlank(c) ? 'colon-space' : 'name'
+    if (i === lineStart) return 'name'
+    const which = classify(text, lineStart, i - lineStart)
+    do c = text.charCodeAt(++i)
+    while (valueTable[c] === 1)
+    if (c !== 13) return c === 10 ? 'line-end' : 'value'
+    if (text.charCodeAt(i + 1) !== 10) return 'line-end'
+    i += 2
+    if (i - lineStart > maxLineLength) return 'line-length'
+    if (lines.length === maxLines) return 'count'
+    lines.push((lineStart << kindBits) | which)
+    kinds |= which
+  }
+  return new Head(text, lines, i, kinds)
+}
+
+/**
+ * A head made of fields.
+ *
+ * @throws TypeError when a name is no token or a value has control characters, or code units above 0xFF
+ */
+export function headOf(fields: Iterable<Field>): Head {
+  let text = ''
+  let kinds = 0
+  const lines: number[] = []
+  for (const [name, value] of fields) {
+    checkField(name, value)
+    const which = classify(name, 0, name.length)
+    lines.push((text.length << kindBits) | which)
+    kinds |= which
+    text += `${name}: ${value}\r\n`
+  }
+  if (text.length >= maxText) throw new TypeError('header section too large')
+  return new Head(text, lines, text.length, kinds)
+}
+
+/** @throws TypeError naming the field, never its value */
+export function checkField(name: string, value: string): void {
+  if (!isToken(name)) throw new TypeError('invalid header name')
+  if (!isFieldValue(value)) throw new TypeError(`invalid value for header ${name}`)
+}
+
+/** The kind of a field name. Ordinary names leave at the first switch. */
+function classify(text: string, at: number, length: number): number {
+  switch (length) {
+    case 2:
+      return equalsFold(text, at, 'te') ? kind.te : kind.other
+    case 3:
+      return equalsFold(text, at, 'via') ? kind.via : startsCloudflare(text, at)
+    case 4:
+      return equalsFold(text, at, 'host')
+        ? kind.host
+        : equalsFold(text, at, 'date')
+          ? kind.date
+          : startsCloudflare(text, at)
+    case 6:
+      return equalsFold(text, at, 'expect') ? kind.expect : startsCloudflare(text, at)
+    case 7:
+      return equalsFold(text, at, 'upgrade')
+        ? kind.upgrade
+        : equalsFold(text, at, 'trailer')
+          ? kind.trailer
+          : startsCloudflare(text, at)
+    case 9:
+      return equalsFold(text, at, 'forwarded') || equalsFold(text, at, 'x-real-ip')
+        ? kind.forwarded
+        : startsCloudflare(text, at)
+  }
+  switch (text.charCodeAt(at) | 32) {
+    case 99: // c
+      if (length === 10 && equalsFold(text, at, 'connection')) return kind.connection
+      if (length === 14 && equalsFold(text, at, 'content-length')) return kind.contentLength
+      return startsCloudflare(text, at)
+    case 104: // h
+      return length === 14 && equalsFold(text, at, 'http2-settings') ? kind.hopByHop : kind.other
+    case 107: // k
+      return length === 10 && equalsFold(text, at, 'keep-alive') ? kind.hopByHop : kind.other
+    case 112: // p
+      return (length === 16 && equalsFold(text, at, 'proxy-connection')) ||
+        (length === 18 && equalsFold(text, at, 'proxy-authenticate')) ||
+        (length === 19 && equalsFold(text, at, 'proxy-authorization'))
+        ? kind.hopByHop
+        : kind.other
+    case 116: // t
+      return length === 17 && equalsFold(text, at, 'transfer-encoding') ? kind.transferEncoding : kind.other
+    case 120: // x
+      return (length > 12 && equalsFold(text, at, 'x-forwarded-')) ||
+        (length === 15 && equalsFold(text, at, 'x-original-host'))
+        ? kind.forwarded
+        : kind.other
+  }
+  return kind.other
+}
+
+function startsCloudflare(text: string, at: number): number {
+  return equalsFold(text, at, 'cf-') ? kind.cloudflare : kind.other
+}

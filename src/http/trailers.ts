@@ -1,0 +1,63 @@
+/**
+ * Trailers (RFC 9110 section 6.5), which Fetch has no words for.
+ *
+ * Between engines they travel at the end of a body. Around them, `setTrailers` lets a handler attach some to a Response
+ * that it made, and `trailersOf` reads those of a message whose stream has been read to its end.
+ */
+import type { Field } from '../runtime.ts'
+import { headOf, type Head } from './head.ts'
+
+const kept = new WeakMap<ReadableStream, Head | Promise<Head>>()
+
+/** @internal Called by whoever reaches the end of a stream that had trailers. */
+export function keepTrailers(stream: ReadableStream, trailers: Head): void {
+  kept.set(stream, trailers)
+}
+
+/** @internal */
+export async function trailersOfStream(stream: ReadableStream): Promise<Head | undefined> {
+  return await kept.get(stream)
+}
+
+/** Trailers received with a message; empty before its body has been read to the end. */
+export function trailersOf(message: Request | Response): readonly Field[] {
+  const head = message.body ? kept.get(message.body) : undefined
+  return head === undefined || head instanceof Promise ? [] : head.fields()
+}
+
+/**
+ * Attaches trailers to a message made by a handler.
+ *
+ * @param fields the trailers, or a promise that is awaited when the body has ended
+ * @throws TypeError when the message has no body
+ */
+export function setTrailers(message: Request | Response, fields: Iterable<Field> | Promise<Iterable<Field>>): void {
+  if (!message.body) throw new TypeError('trailers need a body to follow')
+  kept.set(message.body, fields instanceof Promise ? fields.then(headOf) : headOf(fields))
+}
+
+/** Fields that must not be sent or merged as trailers: framing, routing, authentication, and control. RFC 9110 section 6.5.1. */
+export const forbiddenTrailers: readonly string[] = [
+  'authorization',
+  'cache-control',
+  'connection',
+  'content-encoding',
+  'content-length',
+  'content-range',
+  'content-type',
+  'cookie',
+  'expect',
+  'host',
+  'keep-alive',
+  'max-forwards',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'range',
+  'set-cookie',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'www-authenticate',
+]

@@ -1,0 +1,25 @@
+/** `101 Switching Protocols` and the bytes after it (RFC 9110 section 7.8), which Fetch has no words for. */
+import type { Body, BodySink } from './body.ts'
+
+/**
+ * One side of a switched connection. What the other side sends comes out of `incoming`; what we send goes into
+ * `outgoing`. Each direction ends by itself (half-close).
+ */
+export interface RawStream {
+  readonly incoming: Body
+  /** Sink for our bytes. Its `data` returning false means: wait for `onWritable`. `end` is our FIN, `fail` a reset. */
+  readonly outgoing: BodySink
+  /** Called each time `outgoing` can take bytes again. */
+  onWritable(listener: () => void): void
+}
+
+/** Joins two switched connections until both directions have ended or one has broken. */
+export function joinRawStreams(a: RawStream, b: RawStream): void {
+  copy(a, b)
+  copy(b, a)
+}
+
+function copy(from: RawStream, to: RawStream): void {
+  to.onWritable(() => from.incoming.resume())
+  from.incoming.start(to.outgoing)
+}

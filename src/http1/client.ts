@@ -1,0 +1,400 @@
+/**
+ * The client end of HTTP/1.1 (RFC 9112) on any {@link Socket}: one request at a time, both directions streaming at once.
+ */
+import { ProxyFailure, type ProxyError } from '../errors.ts'
+import type { Body } from '../http/body.ts'
+import { kind } from '../http/head.ts'
+import { asEngineRequest, engineRequest, type EngineRequest } from '../http/request.ts'
+import { isAuthority, isTarget, isToken } from '../http/fields.ts'
+import { responseOf } from '../http/response.ts'
+import type { RawStream } from '../http/upgrade.ts'
+import type { Exchange, Socket, SocketError, SocketEvents } from '../runtime.ts'
+import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
+import { BodyWriter, type WriterOwner } from './body-writer.ts'
+import { HeadReader } from './connection.ts'
+import { IncomingBody, type BodyOwner } from './incoming-body.ts'
+import type { Http1Limits } from './limits.ts'
+import { parseResponseHead, type ResponseHead } from './parse.ts'
+import { takeRawSocket } from './raw.ts'
+
+export interface Http1ClientOptions {
+  readonly timers: Timers
+  readonly limits: Http1Limits
+  /** The exchange is over and the connection can take another. */
+  readonly onIdle: (connection: Http1Connection) => void
+  /** The connection is gone, or must not be used again. Once. */
+  readonly onClose: (connection: Http1Connection) => void
+}
+
+/** What goes with a request besides the request. */
+export interface SendOptions {
+  /** Further kinds of field to leave out, a mask of `kind`. */
+  readonly dropped?: number
+  /** Field lines to add, each ending in CR LF, of names and values that have been checked. */
+  readonly lines?: string
+  /** Clock milliseconds by which the whole answer must be here; with what to say when it is not. */
+  readonly deadlineMs?: number
+  readonly deadlineError?: ProxyError
+  /** Where 1xx answers go, and whether a 101 is welcome. */
+  readonly exchange?: Exchange | undefined
+}
+
+/** Kinds of request field that are the client connection's own business. */
+const hopByHop =
+  kind.host |
+  kind.connection |
+  kind.transferEncoding |
+  kind.contentLength |
+  kind.hopByHop |
+  kind.te |
+  kind.upgrade |
+  kind.expect
+
+const maxInformational = 64
+/** How long a backend that ignores `Expect` keeps the client waiting. RFC 9110 section 10.1.1 */
+const continueWaitMs = 1_000
+
+export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
+  readonly limits: Http1Limits
+  /** Exchanges begun so far. */
+  uses = 0
+  closed = false
+  private readonly socket: Socket
+  private readonly options: Http1ClientOptions
+  private readonly timers: Timers
+  private readonly timer: TimerEntry
+  private readonly continueTimer: TimerEntry
+  private readonly reader = new HeadReader()
+  private readonly writer: BodyWriter
+  private resolve: ((response: Response) => void) | undefined
+  private reject: ((failure: ProxyFailure) => void) | undefined
+  private method = ''
+  private exchange: Exchange | undefined
+  private deadlineError: ProxyError | undefined
+  private request: EngineRequest | undefined
+  private requestBody: Body | undefined // not begun: waits for 100 Continue
+  private bodyBegun = false
+  private body: IncomingBody | undefined
+  private keepAlive = false
+  private informational = 0
+  private sawBytes = false
+  private raw: { destroy(): void } | undefined
+  private bytes: Uint8Array = noBytes
+  private at = 0
+  private end_ = 0
+  private paused = false
+  private feeding = false
+
+  constructor(socket: Socket, options: Http1ClientOptions) {
+    this.socket = socket
+    this.options = options
+    this.limits = options.limits
+    this.timers = options.timers
+    this.timer = createTimerEntry(() => this.abort(this.deadlineError ?? closedError('head', 'timed out')))
+    this.continueTimer = createTimerEntry(() => this.beginBody())
+    this.writer = new BodyWriter(socket, this)
+    socket.attach(this)
+  }
+
+  get remote(): Socket['remote'] {
+    return this.socket.remote
+  }
+
+  /**
+   * Sends a request and answers with its response, whose body is read from this connection.
+   *
+   * @returns rejects with a {@link ProxyFailure}; `stale` says that nothing of it can have been acted upon
+   */
+  send(request: Request, how: SendOptions): Promise<Response> {
+    const own = engineRequest(asEngineRequest(request))!
+    if (!isToken(own.method) || !isTarget(own.target) || !isAuthority(own.authority)) {
+      return Promise.reject(new ProxyFailure({ kind: 'filter-failed', reason: 'a request line that may not go out' }))
+    }
+    this.uses++
+    this.method = own.method
+    this.exchange = how.exchange
+    this.deadlineError = how.deadlineError
+    this.informational = 0
+    this.sawBytes = false
+    this.keepAlive = true
+    this.body = undefined
+    this.bodyBegun = false
+    this.request = own
+    if (how.deadlineMs !== undefined) this.timers.arm(this.timer, how.deadlineMs - this.timers.now())
+    return new Promise((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+      this.write(own, how)
+    })
+  }
+
+  private write(request: EngineRequest, how: SendOptions): void {
+    const { exchange, dropped = 0, lines = '' } = how
+    const body = request.holder.take()
+    let tail = lines
+    if (exchange?.upgrade !== undefined) tail += `Connection: Upgrade\r\nUpgrade: ${exchange.upgrade}\r\n`
+    if ((request.head.kinds & kind.te) !== 0 && /(?:^|[,\s])trailers(?:$|[,;\s])/i.test(request.head.get('te') ?? ''))
+      tail += 'TE: trailers\r\n'
+    const expects = exchange?.awaitsContinue === true && body !== undefined
+    if (expects) tail += 'Expect: 100-continue\r\n'
+    if (body)
+      tail += body.length === undefined ? 'Transfer-Encoding: chunked\r\n' : `Content-Length: ${body.length}\r\n`
+    else if ((request.head.kinds & kind.contentLength) !== 0 || bodyExpected(request.method))
+      tail += 'Content-Length: 0\r\n'
+    const head = `${request.method} ${request.target} HTTP/1.1\r\nHost: ${request.authority}\r\n${request.head.serialize(dropped | hopByHop)}${tail}\r\n`
+    if (!body) {
+      this.socket.write(head)
+    } else if (expects) {
+      this.requestBody = body
+      this.socket.write(head)
+      this.timers.arm(this.continueTimer, continueWaitMs)
+    } else this.sendBody(head, body)
+  }
+
+  private sendBody(head: string, body: Body): void {
+    this.bodyBegun = true
+    this.writer.begin(head, body, body.length === undefined, body.length)
+  }
+
+  /** The backend wants the body, or has kept us waiting long enough. */
+  private beginBody(): void {
+    const body = this.requestBody
+    if (!body) return
+    this.requestBody = undefined
+    this.timers.disarm(this.continueTimer)
+    this.sendBody('', body)
+  }
+
+  // --- bytes in
+
+  data(bytes: Uint8Array, start: number, end: number): boolean {
+    this.bytes = bytes
+    this.at = start
+    this.end_ = end
+    this.run()
+    if (this.at < this.end_ || this.body?.blocked) {
+      this.paused = true
+      return false
+    }
+    this.bytes = noBytes
+    return true
+  }
+
+  private run(): void {
+    if (this.feeding) return
+    while (this.at < this.end_) {
+      if (this.closed) {
+        this.at = this.end_
+        return
+      }
+      if (this.resolve) {
+        if (!this.readHead()) return
+        continue
+      }
+      const { body } = this
+      if (!body || body.done) {
+        // Bytes that nobody asked for: the next answer could not be told from them.
+        this.at = this.end_
+        this.abort(closedError('body', 'unexpected bytes behind the answer'))
+        return
+      }
+      if (!body.wanted) return
+      this.feeding = true
+      this.at = body.feed(this.bytes, this.at, this.end_)
+      this.feeding = false
+      if (body.fault !== undefined) {
+        this.at = this.end_
+        this.abort({ kind: 'upstream', phase: 'body', cause: 'malformed', reason: body.fault })
+        return
+      }
+      if (body.blocked) return
+      if (body.done) this.responseComplete()
+    }
+  }
+
+  private readHead(): boolean {
+    this.sawBytes = true
+    const found = this.reader.read(this.socket, this.bytes, this.at, this.end_, this.limits)
+    if (typeof found === 'string') {
+      this.at = this.end_
+      if (found !== 'more') this.malformed(found === 'large' ? 'response head too large' : 'a line must end in CR LF')
+      return false
+    }
+    this.at = found.next
+    const head = parseResponseHead(found.text, found.end, this.method, this.limits)
+    if (typeof head === 'string') {
+      this.malformed(head)
+      return false
+    }
+    if (head.status === 101) return this.switchProtocols(head)
+    if (head.status < 200) {
+      if (++this.informational > maxInformational) {
+        this.malformed('too many informational responses')
+        return false
+      }
+      if (head.status === 100) this.beginBody()
+      else
+        this.exchange?.inform(
+          head.status,
+          head.head.fields().filter(([name]) => !informationalDropped.test(name)),
+        )
+      return true
+    }
+    this.answer(head)
+    return true
+  }
+
+  private answer(head: ResponseHead): void {
+    this.keepAlive = head.keepAlive
+    const body = head.framing === 0 ? undefined : new IncomingBody(this, head.framing)
+    this.body = body
+    const resolve = this.resolve!
+    this.resolve = this.reject = undefined
+    resolve(responseOf(head.status, head.reason, head.head, body))
+    if (!body) this.responseComplete()
+  }
+
+  private switchProtocols(head: ResponseHead): boolean {
+    if (this.exchange?.upgrade === undefined) {
+      this.malformed('101 without an Upgrade')
+      return false
+    }
+    const resolve = this.resolve!
+    this.resolve = this.reject = undefined
+    this.timers.remove(this.timer)
+    this.timers.remove(this.continueTimer)
+    this.closed = true
+    const unread = this.at < this.end_ ? this.bytes.slice(this.at, this.end_) : undefined
+    this.at = this.end_
+    const { options } = this
+    const raw: RawStream & { destroy(): void } = takeRawSocket(this.socket, {
+      timers: this.timers,
+      idleTimeoutMs: Infinity, // the side of the client watches
+      unread,
+      onClose: () => options.onClose(this),
+    })
+    this.raw = raw
+    resolve(responseOf(101, head.reason, head.head, undefined, raw))
+    return false
+  }
+
+  bodyWanted(body: IncomingBody): void {
+    if (body !== this.body) return
+    body.finishIfComplete()
+    if (body.done) this.responseComplete()
+    if (this.feeding) return
+    this.run()
+    if (this.paused && this.at >= this.end_ && !this.body?.blocked && !this.raw) {
+      this.paused = false
+      this.bytes = noBytes
+      this.socket.resume()
+    }
+  }
+
+  bodyCancelled(): void {
+    this.abort({ kind: 'downstream-gone' })
+  }
+
+  private responseComplete(): void {
+    this.body = undefined
+    this.timers.disarm(this.timer)
+    if (this.writer.active || this.requestBody) {
+      // An early answer: the rest of the request is of no use to anyone here.
+      this.writer.stop({ kind: 'downstream-gone' })
+      this.cancelUnsent()
+      this.keepAlive = false
+    }
+    this.exchange = undefined
+    if (this.keepAlive && this.at >= this.end_) this.options.onIdle(this)
+    else this.destroy()
+  }
+
+  // --- the request's way out
+
+  messageWritten(): void {}
+
+  messageBroken(error: ProxyError): void {
+    // Half a request must never look like a whole one.
+    this.abort(error)
+  }
+
+  writeBlocked(): void {}
+  writeUnblocked(): void {}
+
+  drain(): void {
+    this.writer.drained()
+  }
+
+  // --- the end
+
+  end(): void {
+    if (this.body && !this.body.done) {
+      const { body } = this
+      if (this.at < this.end_) return // told by `close`, when the bytes at hand have been used
+      body.close(undefined)
+      this.keepAlive = false
+      this.responseComplete()
+      return
+    }
+    this.close()
+  }
+
+  close(error?: SocketError): void {
+    if (this.closed) return
+    if (this.body && !this.body.done && this.at < this.end_ && !this.body.blocked && this.body.wanted) this.run()
+    const phase = this.body ? 'body' : this.sawBytes ? 'head' : this.writer.active ? 'send' : 'head'
+    this.abort(closedError(phase, error?.message ?? 'connection closed by the backend'))
+  }
+
+  private malformed(reason: string): void {
+    this.abort({ kind: 'upstream', phase: 'head', cause: 'malformed', reason })
+  }
+
+  /** Ends the exchange, and with it the connection. */
+  abort(error: ProxyError): void {
+    const stale =
+      error.kind === 'upstream' && error.cause === 'closed' && this.uses > 1 && !this.sawBytes && !this.bodyBegun
+    const { reject, body } = this
+    this.resolve = this.reject = undefined
+    this.body = undefined
+    this.destroy()
+    this.writer.stop(error)
+    if (reject) reject(new ProxyFailure(stale ? { ...error, stale } : error))
+    else body?.close(error)
+    if (stale && this.requestBody) this.request?.holder.restore(this.requestBody)
+    else this.cancelUnsent()
+  }
+
+  private cancelUnsent(): void {
+    this.timers.disarm(this.continueTimer)
+    const body = this.requestBody
+    this.requestBody = undefined
+    body?.cancel()
+  }
+
+  destroy(): void {
+    this.raw?.destroy()
+    if (this.closed) return
+    this.closed = true
+    this.timers.remove(this.timer)
+    this.timers.remove(this.continueTimer)
+    this.socket.destroy()
+    this.options.onClose(this)
+  }
+
+  latin1(bytes: Uint8Array, start: number, end: number): string {
+    return this.socket.latin1(bytes, start, end)
+  }
+}
+
+const noBytes = new Uint8Array(0)
+const informationalDropped = /^(?:connection|keep-alive|proxy-connection|transfer-encoding|content-length|te|upgrade)$/i
+
+/** Methods whose missing body is worth saying. RFC 9110 section 8.6. */
+function bodyExpected(method: string): boolean {
+  return method === 'POST' || method === 'PUT' || method === 'PATCH'
+}
+
+function closedError(phase: 'send' | 'head' | 'body', reason: string): ProxyError {
+  return { kind: 'upstream', phase, cause: 'closed', reason }
+}

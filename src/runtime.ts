@@ -1,0 +1,236 @@
+/**
+ * What the rooms of the house say to each other, and all that they ask of a host.
+ *
+ * Everything here is a shape. An adapter (Node, Bun, Deno) implements {@link Runtime}; the engines implement
+ * {@link Exchange}; everything between the sockets is a {@link Handler}.
+ */
+import type { ProxyError } from './errors.ts'
+
+/** A whole HTTP service. Our proxy's `fetch` is one, Hono's `app.fetch` is one, a test backend is one. */
+export type Handler = (request: Request, exchange?: Exchange) => Response | Promise<Response>
+
+/** A transport address. `port` is 0 where the transport has none (a pipe). IPv6 without brackets. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** What a TLS handshake agreed on. */
+export interface TlsFacts {
+  readonly alpn?: string
+  readonly servername?: string
+  /** The peer's leaf certificate, DER. */
+  readonly peerCertificate?: Uint8Array
+}
+
+/** Which of the config's listeners a bound address stands for: one Gateway's, one port's, or every HTTP listener. */
+export interface Entrance {
+  /** `namespace/name` */
+  readonly gateway?: string
+  /** The port in the Gateway's listener, not the bound one. */
+  readonly port?: number
+}
+
+/** One header field as it goes over the wire. */
+export type Field = readonly [name: string, value: string]
+
+/** How an exchange ended. Sent once, after the last byte of the response or when there will be none. */
+export interface Outcome {
+  /** The status that reached the wire, or 0 when none did. */
+  readonly status: number
+  /** Body bytes, after any transfer coding was taken off. */
+  readonly bytesReceived: number
+  readonly bytesSent: number
+  /** Why it ended early; absent after a complete response. */
+  readonly error?: ProxyError
+}
+
+/**
+ * What Fetch has no place for. Typed, and never in headers.
+ *
+ * @see docs/architecture.md, "What Fetch cannot say"
+ */
+export interface Exchange {
+  /** The scheme and protocol the client speaks, as far as this hop knows. */
+  readonly scheme: 'http' | 'https'
+  readonly httpVersion: '1.0' | '1.1' | '2' | '3'
+  readonly peer: Address
+  readonly local: Address
+  readonly tls?: TlsFacts | undefined
+  readonly entrance?: Entrance | undefined
+  /** True when the peer is Cloudflare's edge, whose `CF-*` fields may be believed. */
+  readonly edge?: boolean
+  /** Milliseconds of the runtime's monotonic clock when the request's head was complete. */
+  readonly startedAtMs: number
+  /** True while the client still waits for `100 Continue` before it sends its body. RFC 9110 section 10.1.1. */
+  readonly awaitsContinue: boolean
+  /** What the client asked to switch to (the value of `Upgrade`); a 101 may answer only then. */
+  readonly upgrade?: string | undefined
+  /** Sends an informational (1xx) response; does nothing where the client cannot take one. RFC 9110 section 15.2. */
+  inform(status: number, fields: readonly Field[]): void
+  /** Calls `listener` once if the client leaves before the response is complete; at once if it has left already. */
+  onAbort(listener: (error: ProxyError) => void): void
+  /** Calls `listener` once, when the exchange is over. */
+  onFinish(listener: (outcome: Outcome) => void): void
+}
+
+/** What went wrong with a socket, in the same words on every runtime. */
+export interface SocketError {
+  readonly code:
+    | 'refused'
+    | 'reset'
+    | 'timeout'
+    | 'unreachable'
+    | 'not-found'
+    | 'tls'
+    | 'busy'
+    | 'denied'
+    | 'forbidden'
+    | 'other'
+  /** For logs: the runtime's own words. Never matched on, never sent to a client. */
+  readonly message: string
+}
+
+/** Events of a {@link Socket}. Calls never overlap; none comes after `close`. */
+export interface SocketEvents {
+  /**
+   * Bytes arrived. They are lent: valid during the call only, unless it returns false.
+   *
+   * @returns true when the bytes are done with; false to keep them and stop reading until `resume()` is called
+   */
+  data(bytes: Uint8Array, start: number, end: number): boolean
+  /** Everything written so far has been handed to the system, after a `write` that returned false. */
+  drain(): void
+  /** The peer has finished sending (FIN). We may still write. */
+  end(): void
+  /** The socket is gone. Once, and last. */
+  close(error?: SocketError): void
+}
+
+/** A byte stream with Nagle off and half-open allowed. One owner at a time. */
+export interface Socket {
+  readonly local: Address
+  readonly remote: Address
+  readonly tls?: TlsFacts | undefined
+  /** Hands the socket to its (next) owner. Reading starts, or goes on, with this call. */
+  attach(events: SocketEvents): void
+  /** Bytes to a string of the same code units (ISO 8859-1, not windows-1252). */
+  latin1(bytes: Uint8Array, start: number, end: number): string
+  /**
+   * Writes `head`, then `body[start, end)`, then `tail`, as one piece where that is possible.
+   *
+   * Strings must hold code units up to 0xFF only.
+   *
+   * @returns true when the bytes have left for the system; false when `body` must stay untouched until `drain()`
+   */
+  write(head: string, body?: Uint8Array, start?: number, end?: number, tail?: string): boolean
+  pause(): void
+  /** Reads on, and gives back bytes that `data` kept. */
+  resume(): void
+  /** Sends FIN after what has been written. */
+  end(): void
+  destroy(reason?: 'reset'): void
+}
+
+export interface TlsClientOptions {
+  /** Name for SNI, and the name to verify unless `subjectAltNames` or `subjectAltNameUris` says otherwise. */
+  readonly servername: string
+  /** PEM. Absent: the system's roots. */
+  readonly ca?: string
+  readonly subjectAltNames?: readonly string[]
+  readonly subjectAltNameUris?: readonly string[]
+  /** PEM client certificate and key. */
+  readonly cert?: string
+  readonly key?: string
+  readonly alpn?: readonly string[]
+}
+
+export interface ConnectOptions {
+  readonly timeoutMs: number
+  readonly tls?: TlsClientOptions
+  /** Asked with every address before it is dialled, after DNS; a text refuses it and says why. */
+  readonly forbid?: (address: Address) => string | undefined
+}
+
+export interface TlsServerOptions {
+  /** PEM certificate chain and key. */
+  readonly cert: string
+  readonly key: string
+  readonly alpn?: readonly string[]
+}
+
+export interface ListenOptions {
+  readonly tls?: TlsServerOptions
+  readonly backlog?: number
+}
+
+export interface Listener {
+  readonly address: Address
+  /** Stops accepting. Accepted sockets live on. */
+  close(): Promise<void>
+}
+
+export interface ResolvedAddress {
+  readonly address: string
+  readonly family: 4 | 6
+}
+
+export interface Resolution {
+  readonly addresses: readonly ResolvedAddress[]
+  /** How long the answer may be used; absent where the resolver does not say. */
+  readonly ttlMs?: number
+}
+
+export interface ServiceRecord {
+  readonly name: string
+  readonly port: number
+  readonly priority: number
+  readonly weight: number
+}
+
+/** Names to addresses. Rejects with a {@link SocketError}. */
+export interface Resolver {
+  lookup(hostname: string): Promise<Resolution>
+  txt(hostname: string): Promise<readonly string[]>
+  srv(hostname: string): Promise<readonly ServiceRecord[]>
+}
+
+export interface FileEntry {
+  readonly path: string
+  readonly text: string
+}
+
+export interface Files {
+  read(path: string): Promise<string>
+  /** Whole files below a folder (or the one file), sorted by path, whose names end in one of `extensions`. */
+  readAll(path: string, extensions: readonly string[]): Promise<readonly FileEntry[]>
+  /** Temporary file, sync, rename; mode 0600, folders 0700. */
+  writeAtomically(path: string, text: string): Promise<void>
+  /** Calls `changed` after something below one of `paths` changed; calls are coalesced. */
+  watch(paths: readonly string[], changed: () => void): { close(): void }
+}
+
+export interface Clock {
+  /** Monotonic milliseconds, with a fraction. */
+  now(): number
+  /** Milliseconds since 1970. */
+  wallNow(): number
+  /** Calls `f` about every `periodMs` until the returned function is called. Never keeps a process alive. */
+  every(periodMs: number, f: () => void): () => void
+}
+
+/** What a host must lend us. If an adapter needs more, the need is probably ours. */
+export interface Runtime {
+  readonly name: 'node' | 'bun' | 'deno'
+  readonly version: string
+  /** Dials TCP, or TLS over it. Rejects with a {@link SocketError}. */
+  connect(to: Address, options: ConnectOptions): Promise<Socket>
+  listen(at: Address, options: ListenOptions, accept: (socket: Socket) => void): Promise<Listener>
+  readonly resolver: Resolver
+  readonly files: Files
+  readonly clock: Clock
+  /** Calls `f` when this turn of the event loop has handed out all the events it has. */
+  afterTurn(f: () => void): void
+  /** Random bytes and comparisons that may face an attacker. */
+  equalInConstantTime(a: Uint8Array, b: Uint8Array): boolean
+}
