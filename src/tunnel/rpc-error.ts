@@ -1,3 +1,4 @@
+import { printable } from './printable.ts'
 import { type RpcException } from './rpc-messages.ts'
 
 /** Why a call got no results, or why an RPC connection ended. */
@@ -43,13 +44,4 @@ export function describeRpcFailure(failure: RpcFailure): string {
     case 'closed':
       return 'the connection was closed'
   }
-}
-
-const maxPrintedLength = 500
-
-/** A peer's text as one line of a log: no control characters, no end of its own. */
-export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what this is about
-  const clean = text.slice(0, maxPrintedLength).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')
-  return text.length > maxPrintedLength ? `${clean}…` : clean
 }
