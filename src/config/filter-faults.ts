@@ -1,6 +1,7 @@
 import { joinPath, type ConfigIssue } from './issues.ts'
 import type { Cors, Filter, HeaderModifier, RequestRedirect, UrlRewrite } from './proxy-config.ts'
-import { canonicalHostname, hasDotSegment, isFieldValue, isPath, isPort, isPreciseHostname, isToken } from './syntax.ts'
+import { isFieldValue, isToken } from '../http/fields.ts'
+import { canonicalHostname, hasDotSegment, isPath, isPort, isPreciseHostname } from './syntax.ts'
 
 const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308]
 
@@ -61,7 +62,7 @@ function findModifierFault(modifier: HeaderModifier | undefined, path: string): 
         return {
           path: `${at}.value`,
           message: 'is nothing a header can hold',
-          fix: 'remove line breaks and NUL, and encode what is not latin1',
+          fix: 'remove line breaks, other controls, blanks at either end, and encode what is not latin1',
         }
       }
     }

@@ -1,9 +1,11 @@
 import { joinPath, type ConfigIssue } from './issues.ts'
 import type { Match, ValueMatch } from './proxy-config.ts'
-import { hasDotSegment, isFieldValue, isPath, isToken } from './syntax.ts'
+import { isFieldValue, isToken } from '../http/fields.ts'
+import { findPatternFault } from './regex.ts'
+import { hasDotSegment, isPath } from './syntax.ts'
 
 /**
- * Why a match can never hold, apart from its regular expressions, which only the router's engine can judge.
+ * Why a match cannot be compiled.
  *
  * @param path the match's JSON path
  * @see Gateway API HTTPPathMatch, HTTPHeaderMatch, HTTPQueryParamMatch, HTTPMethod
@@ -27,7 +29,9 @@ function findPathFault(match: Match, path: string): ConfigIssue | undefined {
     case 'PathPrefix':
       break
     case 'RegularExpression':
-      return value === '' ? { path: `${path}.path.value`, message: 'must not be empty' } : undefined
+      return value === ''
+        ? { path: `${path}.path.value`, message: 'must not be empty' }
+        : patternIssue(value, `${path}.path.value`)
     default:
       return {
         path: `${path}.path.type`,
@@ -63,13 +67,30 @@ function findValueFault(
       return { path: `${at}.type`, message: 'is no type of match', fix: 'use Exact or RegularExpression' }
     }
     if (name === '') return { path: `${at}.name`, message: 'must not be empty' }
+    const fault = type === 'RegularExpression' ? patternIssue(value, `${at}.value`) : undefined
+    if (fault !== undefined) return fault
     if (field === 'queryParams') continue
     if (!isToken(name)) {
       return { path: `${at}.name`, message: 'is no header name', fix: 'use letters, digits and "-"' }
     }
     if (type === 'Exact' && !isFieldValue(value)) {
-      return { path: `${at}.value`, message: 'is nothing a header can hold', fix: 'remove line breaks and NUL' }
+      return {
+        path: `${at}.value`,
+        message: 'is nothing a header can hold',
+        fix: 'remove line breaks, other controls, and blanks at either end',
+      }
     }
   }
   return undefined
+}
+
+function patternIssue(pattern: string, path: string): ConfigIssue | undefined {
+  const fault = findPatternFault(pattern)
+  return fault === undefined
+    ? undefined
+    : {
+        path,
+        message: `is no usable regular expression: ${fault}`,
+        fix: 'use RE2 syntax: no look-around, no back-references',
+      }
 }

@@ -1,20 +1,4 @@
-/** The alphabets that a config's values must keep to before they may reach a wire or a routing table. */
-
-/** RFC 9110 section 5.6.2, with Gateway API's bound on HTTPHeaderName. */
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/
-
-/** A method or a header's name. */
-export function isToken(text: string): boolean {
-  return TOKEN.test(text)
-}
-
-/** RFC 9110 section 5.5: no CR, LF or NUL, and nothing that has no latin1 byte. */
-// oxlint-disable-next-line no-control-regex
-const NOT_IN_VALUE = /[\u0000\r\n]|[^\u0000-\u00ff]/
-
-export function isFieldValue(text: string): boolean {
-  return !NOT_IN_VALUE.test(text)
-}
+/** The alphabets that a config's hosts and paths must keep to before they may reach a routing table or a wire. */
 
 /** One label of a DNS name, with the underscore that real zones use. */
 const NAME = /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/

@@ -1,0 +1,139 @@
+/**
+ * The matches of one hostname, indexed by path: exact paths in one map; prefixes in another, which is asked for each
+ * depth that a prefix has, deepest first; regular expressions run together in two passes over the path.
+ */
+import { compilePatterns, type PatternSet } from '../config/regex.ts'
+import type { Condition, Subject } from './condition.ts'
+import { buildLeaf, chooseCandidate, holdsAll, type Leaf } from './leaf.ts'
+import { depthOf } from './path.ts'
+import { compareMatches, type Ranked } from './precedence.ts'
+
+/** One match, ready to be asked. */
+export interface Candidate extends Ranked {
+  /** Of a RegularExpression: whether the whole path has to match. */
+  readonly anchored: boolean
+  readonly conditions: readonly Condition[]
+}
+
+export interface PathIndex<C> {
+  readonly exact: ReadonlyMap<string, Leaf<C>>
+  readonly expressions: Expressions<C> | undefined
+  readonly prefixes: Prefixes<C> | undefined
+  /** PathPrefix "/". */
+  readonly root: Leaf<C> | undefined
+}
+
+interface Prefixes<C> {
+  readonly byPath: ReadonlyMap<string, Leaf<C>>
+  /** Whether a prefix of this many segments exists. */
+  readonly hasDepth: readonly boolean[]
+  readonly maxDepth: number
+}
+
+interface Expressions<C> {
+  /** In order of precedence. */
+  readonly candidates: readonly C[]
+  readonly searches: readonly { readonly patterns: PatternSet; readonly places: readonly number[] }[]
+}
+
+export function buildPathIndex<C extends Candidate>(candidates: readonly C[]): PathIndex<C> {
+  const exact: C[] = []
+  const prefixes: C[] = []
+  const root: C[] = []
+  const expressions: C[] = []
+  for (const candidate of candidates) {
+    if (candidate.type === 'Exact') exact.push(candidate)
+    else if (candidate.type === 'RegularExpression') expressions.push(candidate)
+    else if (candidate.path === '') root.push(candidate)
+    else prefixes.push(candidate)
+  }
+  return {
+    exact: leavesByPath(exact),
+    expressions: expressions.length === 0 ? undefined : buildExpressions(expressions),
+    prefixes: prefixes.length === 0 ? undefined : buildPrefixes(prefixes),
+    root: root.length === 0 ? undefined : buildLeaf(root.sort(compareMatches)),
+  }
+}
+
+function leavesByPath<C extends Candidate>(candidates: readonly C[]): Map<string, Leaf<C>> {
+  const byPath = new Map<string, C[]>()
+  for (const candidate of candidates) {
+    const same = byPath.get(candidate.path)
+    if (same === undefined) byPath.set(candidate.path, [candidate])
+    else same.push(candidate)
+  }
+  const leaves = new Map<string, Leaf<C>>()
+  for (const [path, same] of byPath) leaves.set(path, buildLeaf(same.sort(compareMatches)))
+  return leaves
+}
+
+function buildPrefixes<C extends Candidate>(candidates: readonly C[]): Prefixes<C> {
+  const byPath = leavesByPath(candidates)
+  const hasDepth: boolean[] = []
+  for (const path of byPath.keys()) hasDepth[depthOf(path)] = true
+  const maxDepth = hasDepth.length - 1
+  for (let depth = 0; depth < maxDepth; depth++) hasDepth[depth] ??= false
+  return { byPath, hasDepth, maxDepth }
+}
+
+function buildExpressions<C extends Candidate>(unordered: C[]): Expressions<C> {
+  const candidates = unordered.sort(compareMatches)
+  const searches = []
+  for (const anchored of [true, false]) {
+    const places = candidates.flatMap((candidate, place) => (candidate.anchored === anchored ? [place] : []))
+    if (places.length === 0) continue
+    const sources = places.map((place) => candidates[place]!.path)
+    searches.push({ patterns: compilePatterns(sources, anchored), places })
+  }
+  return { candidates, searches }
+}
+
+/** The match of highest precedence that holds for a path. */
+export function findByPath<C extends Candidate>(index: PathIndex<C>, path: string, subject: Subject): C | undefined {
+  const leaf = index.exact.get(path)
+  return (
+    (leaf && chooseCandidate(leaf, subject)) ??
+    (index.expressions && findByExpression(index.expressions, path, subject)) ??
+    (index.prefixes && findByPrefix(index.prefixes, path, subject)) ??
+    (index.root && chooseCandidate(index.root, subject))
+  )
+}
+
+function findByExpression<C extends Candidate>(
+  { candidates, searches }: Expressions<C>,
+  path: string,
+  subject: Subject,
+): C | undefined {
+  let first = candidates.length
+  for (const { patterns, places } of searches) {
+    for (const found of patterns.match(path)) {
+      const place = places[found]!
+      if (place >= first) break
+      if (holdsAll(candidates[place]!.conditions, subject)) first = place
+    }
+  }
+  return candidates[first]
+}
+
+function findByPrefix<C extends Candidate>(
+  { byPath, hasDepth, maxDepth }: Prefixes<C>,
+  path: string,
+  subject: Subject,
+): C | undefined {
+  let depth = 0
+  let end = 0
+  while (depth < maxDepth && end < path.length) {
+    const slash = path.indexOf('/', end + 1)
+    end = slash === -1 ? path.length : slash
+    depth++
+  }
+  for (; depth > 0; depth--) {
+    if (hasDepth[depth]) {
+      const leaf = byPath.get(end === path.length ? path : path.slice(0, end))
+      const found = leaf && chooseCandidate(leaf, subject)
+      if (found !== undefined) return found
+    }
+    end = path.lastIndexOf('/', end - 1)
+  }
+  return undefined
+}
