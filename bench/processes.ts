@@ -34,15 +34,33 @@ export function scratchDirectory(): string {
 }
 
 /** The last resort, on the way out and therefore synchronous: nothing that we started outlives us. */
-export function endEverything(): void {
-  for (const child of living) child.kill('SIGKILL')
+function endEverything(): void {
+  for (const child of living) forceEnd(child)
   living.clear()
   if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
   directory = undefined
 }
 
+/** A killed nginx master leaves its workers behind, so the whole group goes; each child leads one of its own. */
+function forceEnd(child: ChildProcess): void {
+  if (child.pid === undefined || ended(child)) return
+  try {
+    process.kill(-child.pid, 'SIGKILL')
+  } catch {
+    child.kill('SIGKILL') // it leads no group: one of output()'s
+  }
+}
+
 function ended(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null
+}
+
+/** Whichever way this process goes, save by SIGKILL, its children go first. */
+export function endOnSignals(): void {
+  process.on('exit', endEverything)
+  for (const [signal, number] of Object.entries({ SIGHUP: 1, SIGINT: 2, SIGTERM: 15 })) {
+    process.on(signal, () => process.exit(128 + number))
+  }
 }
 
 /** @throws when the command cannot be started at all */
@@ -73,7 +91,7 @@ export async function startChild(command: readonly string[], options: ChildOptio
       if (ended(child)) return
       const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
       child.kill('SIGTERM')
-      const force = setTimeout(() => child.kill('SIGKILL'), 2_000)
+      const force = setTimeout(() => forceEnd(child), 2_000)
       await exited
       clearTimeout(force)
     },

@@ -17,7 +17,13 @@ export interface CoreTime {
   stolenUs: number
 }
 
-const tickUs = 1e6 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
+let knownTickUs: number | undefined
+
+/** The kernel counts CPU time in ticks; how long one is, only the C library tells. */
+function tickUs(): number {
+  knownTickUs ??= 1e6 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
+  return knownTickUs
+}
 
 function read(path: string): string | undefined {
   try {
@@ -58,7 +64,7 @@ export function cpuTime(pid: number): CpuTime {
     user += utime + cutime
     kernel += stime + cstime
   }
-  return { userUs: user * tickUs, kernelUs: kernel * tickUs }
+  return { userUs: user * tickUs(), kernelUs: kernel * tickUs() }
 }
 
 /** Resident memory of a whole process tree in KiB; pages shared between its processes count once for each. */
@@ -91,5 +97,25 @@ export function coreTime(core: number): CoreTime {
     .trim()
     .split(/\s+/)
     .map(Number)
-  return { busyUs: (user + nice + system + irq + softirq) * tickUs, stolenUs: steal * tickUs }
+  return { busyUs: (user + nice + system + irq + softirq) * tickUs(), stolenUs: steal * tickUs() }
+}
+
+/**
+ * TCP connections of this network namespace, listeners and TIME_WAIT left out, by local and by remote port.
+ *
+ * @see proc(5): /proc/net/tcp
+ */
+export function connectionCounts(): { local: Map<number, number>; remote: Map<number, number> } {
+  const local = new Map<number, number>()
+  const remote = new Map<number, number>()
+  const lines = `${read('/proc/net/tcp') ?? ''}${read('/proc/net/tcp6') ?? ''}`.matchAll(
+    /^ *\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{2}) /gm,
+  )
+  for (const [, here = '', there = '', state] of lines) {
+    if (state === '0A' || state === '06') continue
+    const [localPort, remotePort] = [parseInt(here, 16), parseInt(there, 16)]
+    local.set(localPort, (local.get(localPort) ?? 0) + 1)
+    remote.set(remotePort, (remote.get(remotePort) ?? 0) + 1)
+  }
+  return { local, remote }
 }

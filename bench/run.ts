@@ -8,7 +8,7 @@ import { judge, type FloorResult } from './floors.ts'
 import { describeMachine } from './machine.ts'
 import { takeSample } from './measure.ts'
 import { type Options, readOptions, usage } from './options.ts'
-import { endEverything, output, scratchDirectory } from './processes.ts'
+import { endOnSignals, output, scratchDirectory } from './processes.ts'
 import { renderFloors, renderRows } from './report.ts'
 import type { Lane, Plan } from './sample.ts'
 import { type Scenario, scenarios } from './scenarios.ts'
@@ -160,14 +160,7 @@ async function bench(options: Options): Promise<boolean> {
   return problems.length === 0 && (!options.check || floors.every((each) => each.holds))
 }
 
-function interrupted(signal: 'SIGINT' | 'SIGTERM'): void {
-  endEverything()
-  process.exit(signal === 'SIGINT' ? 130 : 143)
-}
-
-process.on('SIGINT', interrupted)
-process.on('SIGTERM', interrupted)
-process.on('exit', endEverything)
+endOnSignals()
 
 try {
   const options = readOptions(process.argv.slice(2))

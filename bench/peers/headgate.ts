@@ -4,13 +4,29 @@ import { join } from 'node:path'
 
 import { freePorts, startChild, untilServing } from '../processes.ts'
 import { proxyConfig } from '../proxy-config.ts'
-import { ruleTargets } from '../rules.ts'
-import type { Setup, Variant } from '../variant.ts'
+import { type RuleTarget, ruleTargets } from '../rules.ts'
+import type { Availability, Running, Setup, Variant } from '../variant.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 const program = join(root, 'adapters', 'node', 'main.ts')
 
-async function available() {
+export interface HeadgateOptions {
+  name: string
+  directory: string
+  core: number
+  config: unknown
+  /** A target that answers 200 to a GET of `/1k` as soon as the config is applied. */
+  ready: RuleTarget
+  flags: readonly string[]
+}
+
+export interface RunningHeadgate extends Running {
+  adminPort: number
+  configFile: string
+  pid: number
+}
+
+async function available(): Promise<Availability> {
   try {
     await access(program)
   } catch {
@@ -19,33 +35,37 @@ async function available() {
   return { version: `node ${process.versions.node}` }
 }
 
-async function start(setup: Setup, name: string, flags: readonly string[]) {
+export async function startHeadgate(options: HeadgateOptions): Promise<RunningHeadgate> {
+  const { name, directory, core, ready } = options
   const [port = 0, adminPort = 0] = await freePorts(2)
-  const config = join(setup.directory, `${name}.json`)
-  await writeFile(config, JSON.stringify(proxyConfig(setup)))
+  const configFile = join(directory, `${name}.json`)
+  await writeFile(configFile, JSON.stringify(options.config))
   const listen = ['--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${adminPort}`]
-  const child = await startChild([process.execPath, program, 'run', '--config', config, ...listen, ...flags], {
-    core: setup.core,
-    logFile: join(setup.directory, `${name}.log`),
-    env: { NODE_ENV: 'production' },
-  })
-  const target = ruleTargets(setup)[0]
-  await untilServing(child, `http://127.0.0.1:${port}${target?.prefix ?? ''}/1k`, target?.host ?? setup.host)
-  return { port, adminPort, pid: child.pid, stop: child.stop }
+  const child = await startChild(
+    [process.execPath, program, 'run', '--config', configFile, ...listen, ...options.flags],
+    { core, logFile: join(directory, `${name}.log`), env: { NODE_ENV: 'production' } },
+  )
+  await untilServing(child, `http://127.0.0.1:${port}${ready.prefix}/1k`, ready.host)
+  return { port, adminPort, configFile, pid: child.pid, stop: child.stop }
 }
 
-export const headgate = {
+function start(setup: Setup, name: string, flags: readonly string[]): Promise<RunningHeadgate> {
+  const [ready = { host: setup.host, prefix: '' }] = ruleTargets(setup)
+  return startHeadgate({ ...setup, name, flags, ready, config: proxyConfig(setup) })
+}
+
+export const headgate: Variant = {
   name: 'headgate',
   role: 'ours',
   summary: 'with the fast sockets of adapters/node',
   available,
-  start: (setup: Setup) => start(setup, 'headgate', []),
-} satisfies Variant
+  start: (setup) => start(setup, 'headgate', []),
+}
 
-export const headgateNet = {
+export const headgateNet: Variant = {
   name: 'headgate-net',
   role: 'ours',
   summary: 'on public node:net alone (--no-fast-sockets)',
   available,
-  start: (setup: Setup) => start(setup, 'headgate-net', ['--no-fast-sockets']),
-} satisfies Variant
+  start: (setup) => start(setup, 'headgate-net', ['--no-fast-sockets']),
+}
