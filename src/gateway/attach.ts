@@ -111,7 +111,7 @@ function attachTo(
   const allowing = candidates.filter((candidate) => allows(candidate, gateway, route, parents.namespaces))
   if (allowing.length === 0) {
     const names = candidates.map(({ section }) => section).join(', ')
-    const message = `Listener ${names} of Gateway ${key} does not allow a ${route.kind} of namespace ${route.namespace}`
+    const message = `Listener ${names} of Gateway ${key} does not allow ${route.kind}s of namespace ${route.namespace}`
     return refuse('NotAllowedByListeners', message, adviceFor(candidates, route, parents.namespaces))
   }
 

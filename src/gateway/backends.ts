@@ -75,7 +75,7 @@ export function createBackendResolver(inventory: Inventory, clusterDomain: strin
     }
     // Before looking: without permission nobody learns whether it exists.
     if (!isPermitted(inventory.grants, from, { group, kind, namespace, name })) {
-      const message = `No ReferenceGrant in namespace ${namespace} lets a ${from.kind} of namespace ${from.namespace} use Service ${name}`
+      const message = `No ReferenceGrant in namespace ${namespace} lets ${from.kind}s of namespace ${from.namespace} use Service ${name}`
       return fail('RefNotPermitted', '', message, `Add a ReferenceGrant to namespace ${namespace}`)
     }
     const found = inventory.services.get(key)

@@ -4,7 +4,7 @@ import type { Listener, ProxyConfig, Rule } from '../config/proxy-config.ts'
 import { type Attachment, attachRoute, type Parents } from './attach.ts'
 import { createBackendResolver, type ResolveBackend } from './backends.ts'
 import type { Diagnostic } from './diagnostics.ts'
-import { convertHttpRule } from './http-rules.ts'
+import { convertHttpRule, type Scene } from './http-rules.ts'
 import { type Found, type Inventory, keyOf, takeInventory } from './inventory.ts'
 import { type GatewayModel, modelGateway } from './listeners.ts'
 import type { Manifest } from './manifest-files.ts'
@@ -81,11 +81,13 @@ function convertHttpRoute(
   const route = { group: gatewayGroup, kind, namespace: metadata.namespace, name: metadata.name }
   const bodies = items.map((item, index) => convertHttpRule(item, index, { route, resolveBackend, report }))
   const places = groupByHostnames(attachments)
-  return bodies.flatMap((body) => (body === undefined ? [] : places.map((place): Rule => ({ ...body, ...place }))))
+  return bodies.flatMap((body) =>
+    body === undefined ? [] : places.map((place): Rule => ({ route: body.route, ...place, ...body })),
+  )
 }
 
 /** Listeners on which a route serves the same hosts share its rules. */
-function groupByHostnames(attachments: readonly Attachment[]): Pick<Rule, 'listeners' | 'hostnames'>[] {
+function groupByHostnames(attachments: readonly Attachment[]): Scene[] {
   const places = new Map<string, { listeners: string[]; hostnames: string[] }>()
   for (const { listener, hostnames } of attachments) {
     const key = [...hostnames].sort().join(' ')
@@ -93,7 +95,10 @@ function groupByHostnames(attachments: readonly Attachment[]): Pick<Rule, 'liste
     if (place === undefined) places.set(key, { listeners: [listener.name], hostnames: [...hostnames] })
     else place.listeners.push(listener.name)
   }
-  return [...places.values()]
+  return [...places.values()].map(({ listeners, hostnames }) => ({
+    listeners,
+    ...(hostnames.length > 0 && { hostnames }),
+  }))
 }
 
 /** @see Gateway API HTTPRouteRule.matches: the oldest route, then the first in alphabetical order of namespace/name */

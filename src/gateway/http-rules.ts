@@ -17,8 +17,9 @@ export interface RuleContext {
   readonly report: Report
 }
 
-/** A rule, but for where it is served: that is the route's to say. */
-export type RuleBody = Omit<Rule, 'listeners' | 'hostnames'>
+/** Where a rule is served, which is the route's to say. */
+export type Scene = Pick<Rule, 'listeners' | 'hostnames'>
+export type RuleBody = Omit<Rule, keyof Scene>
 
 const unsupported = { type: 'Accepted', reason: 'UnsupportedValue' }
 

@@ -53,7 +53,7 @@ export function modelGateway({ object, report }: Found<schemas.Gateway>, invento
     report({
       level: 'warning',
       field: 'spec.infrastructure.parametersRef',
-      message: 'It is ignored: there are no parameters',
+      message: 'Parameters are not supported; they are ignored',
     })
   }
 
@@ -200,7 +200,7 @@ function refuseUnservable(
     refuse(
       candidate,
       '',
-      'Client certificates, which spec.tls.frontend demands, are not verified yet',
+      'Client certificates, which spec.tls.frontend demands, cannot be verified',
       notAccepted('UnsupportedValue'),
     )
     return
@@ -231,35 +231,29 @@ function refuseWithoutCertificate(
   refuse: Refuse,
 ): void {
   const references = candidate.spec.tls?.certificateRefs ?? []
+  if (references.length === 0) {
+    const condition = { type: 'ResolvedRefs', reason: 'InvalidCertificateRef' }
+    refuse(candidate, '.tls.certificateRefs', 'An HTTPS listener needs a certificate', condition, tlsSecretFix)
+    return
+  }
   const problems = references.map((reference) => referenceProblem(reference, gateway, inventory))
+  const usable = problems.includes(undefined)
   for (const [i, problem] of problems.entries()) {
     if (problem === undefined) continue
     const { message, reason, fix } = problem
-    const field = `${candidate.field}.tls.certificateRefs[${i}]`
-    report({
-      level: 'error',
-      field,
-      message,
-      condition: { type: 'ResolvedRefs', reason },
-      ...(fix !== undefined && { fix }),
-    })
+    const path = `.tls.certificateRefs[${i}]`
+    const condition = { type: 'ResolvedRefs', reason }
+    if (usable) report({ level: 'error', field: candidate.field + path, message, condition, fix })
+    else refuse(candidate, path, message, condition, fix)
   }
-  if (problems.some((problem) => problem === undefined)) return
-  const message =
-    references.length === 0 ? 'An HTTPS listener needs a certificate' : 'None of its certificates can be used'
-  refuse(
-    candidate,
-    '.tls.certificateRefs',
-    message,
-    { type: 'Programmed', reason: 'Invalid' },
-    'Name a Secret of type kubernetes.io/tls',
-  )
 }
+
+const tlsSecretFix = 'Name a Secret of type kubernetes.io/tls'
 
 interface ReferenceProblem {
   readonly message: string
   readonly reason: 'InvalidCertificateRef' | 'RefNotPermitted'
-  readonly fix?: string
+  readonly fix: string
 }
 
 function referenceProblem(
@@ -270,28 +264,25 @@ function referenceProblem(
   const { group, kind, name } = reference
   const home = gateway.metadata.namespace
   const namespace = reference.namespace ?? home
+  const invalid = (message: string): ReferenceProblem => ({
+    message,
+    reason: 'InvalidCertificateRef',
+    fix: tlsSecretFix,
+  })
   if (group !== '' || kind !== 'Secret') {
-    return { message: `A certificate is kept in a Secret, not in a ${kind}`, reason: 'InvalidCertificateRef' }
+    return invalid(`A certificate is kept in a Secret, not in a ${group === '' ? kind : `${kind}.${group}`}`)
   }
   // Before looking: without permission nobody learns whether it exists.
-  if (
-    !isPermitted(
-      inventory.grants,
-      { group: schemas.gatewayGroup, kind: 'Gateway', namespace: home },
-      { group, kind, namespace, name },
-    )
-  ) {
+  const from = { group: schemas.gatewayGroup, kind: 'Gateway', namespace: home }
+  if (!isPermitted(inventory.grants, from, { group, kind, namespace, name })) {
     return {
-      message: `No ReferenceGrant in namespace ${namespace} lets a Gateway of namespace ${home} use Secret ${name}`,
+      message: `No ReferenceGrant in namespace ${namespace} lets Gateways of namespace ${home} use Secret ${name}`,
       reason: 'RefNotPermitted',
       fix: `Add a ReferenceGrant to namespace ${namespace}`,
     }
   }
   const secret = inventory.secrets.get(`${namespace}/${name}`)
-  if (secret === undefined)
-    return { message: `There is no Secret ${namespace}/${name}`, reason: 'InvalidCertificateRef' }
+  if (secret === undefined) return invalid(`There is no Secret ${namespace}/${name}`)
   const problem = certificateProblem(secret)
-  return problem === undefined
-    ? undefined
-    : { message: `Secret ${namespace}/${name} ${problem}`, reason: 'InvalidCertificateRef' }
+  return problem === undefined ? undefined : invalid(`Secret ${namespace}/${name} ${problem}`)
 }

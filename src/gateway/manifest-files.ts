@@ -3,11 +3,15 @@
 import {
   Composer,
   type Document,
+  isMap,
+  isScalar,
+  isSeq,
   Lexer,
   LineCounter,
   Parser,
   type ParseOptions,
   type DocumentOptions,
+  type Scalar,
   type SchemaOptions,
 } from 'yaml'
 import type { Diagnostic } from './diagnostics.ts'
@@ -33,7 +37,8 @@ const yamlOptions: ParseOptions & DocumentOptions & SchemaOptions = {
   merge: false,
   resolveKnownTags: false,
   stringKeys: true,
-  uniqueKeys: true,
+  // The library compares every key with every other; `repeatedKeys` does it in one pass.
+  uniqueKeys: false,
   strict: true,
   // A quotation of the line could be a Secret's value.
   prettyErrors: false,
@@ -62,6 +67,8 @@ export function parseManifests(text: string, fileName: string): { objects: Manif
     for (const { message, pos } of document.errors) complain(message, pos[0])
     // With these options a warning means a tag of somebody's own.
     for (const { message, pos } of document.warnings) complain(message, pos[0], 'Write the value without a tag')
+    for (const { range } of repeatedKeys(document.contents))
+      complain('Map keys must be unique', range?.[0] ?? 0, 'Keep one of them')
     if (problems.length > 0) continue
     const offset = document.contents?.range?.[0] ?? document.range[0]
     try {
@@ -93,6 +100,20 @@ function* documents(
   }
   for (const token of parser.end()) yield* composer.next(token) as Generator<Document.Parsed>
   yield* composer.end() as Generator<Document.Parsed>
+}
+
+/** Of two equal keys one would win silently, and which one depends on the reader. The nesting is bounded by now. */
+function* repeatedKeys(node: unknown): Generator<Scalar> {
+  if (isSeq(node)) for (const item of node.items) yield* repeatedKeys(item)
+  if (!isMap(node)) return
+  const seen = new Set<unknown>()
+  for (const { key, value } of node.items) {
+    if (isScalar(key)) {
+      if (seen.has(key.value)) yield key
+      seen.add(key.value)
+    }
+    yield* repeatedKeys(value)
+  }
 }
 
 /** `kubectl get -o yaml` writes lists, whose items may leave out what the list's kind already says. */
