@@ -148,8 +148,6 @@ export interface TlsClientOptions {
 export interface ConnectOptions {
   readonly timeoutMs: number
   readonly tls?: TlsClientOptions
-  /** Asked with every address before it is dialled, after DNS; a text refuses it and says why. */
-  readonly forbid?: (address: Address) => string | undefined
 }
 
 export interface TlsServerOptions {
@@ -223,7 +221,7 @@ export interface Clock {
 export interface Runtime {
   readonly name: 'node' | 'bun' | 'deno'
   readonly version: string
-  /** Dials TCP, or TLS over it. Rejects with a {@link SocketError}. */
+  /** Dials an IP address: TCP, or TLS over it. Rejects with a {@link SocketError}. */
   connect(to: Address, options: ConnectOptions): Promise<Socket>
   listen(at: Address, options: ListenOptions, accept: (socket: Socket) => void): Promise<Listener>
   readonly resolver: Resolver

@@ -1,0 +1,108 @@
+/** Dialling and listening over `node:net` and `node:tls`. */
+import { connect as netConnect, createServer, type Server, type Socket as NodeSocket } from 'node:net'
+import { connect as tlsConnect, createServer as createTlsServer } from 'node:tls'
+import type { Address, ConnectOptions, Listener, ListenOptions, Socket, SocketError } from '../../src/runtime.ts'
+import { NetSocket, type OwnBuffer } from './net-socket.ts'
+import { socketError } from './socket-error.ts'
+import { verifyPeer } from './verify-peer.ts'
+
+const keepAliveMs = 30_000
+
+export interface DialOptions {
+  /** Makes the buffer that a dialled socket reads into; absent: the runtime makes one for each read. */
+  readonly ownBuffer?: (() => OwnBuffer) | undefined
+  /** Wraps a dialled or accepted plain socket; absent: {@link NetSocket}. */
+  readonly wrap?: ((socket: NodeSocket, buffer: OwnBuffer | undefined) => Socket) | undefined
+}
+
+/** @returns rejects with a {@link SocketError} */
+export function connect(to: Address, options: ConnectOptions, dial: DialOptions = {}): Promise<Socket> {
+  return new Promise((resolve, reject: (error: SocketError) => void) => {
+    const { tls } = options
+    const buffer = tls ? undefined : dial.ownBuffer?.()
+    const base = {
+      host: to.host,
+      port: to.port,
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: keepAliveMs,
+    }
+    let secure = false
+    const socket: NodeSocket = tls
+      ? tlsConnect({
+          ...base,
+          servername: tls.servername,
+          minVersion: 'TLSv1.2',
+          ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+          ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+          ...(tls.key === undefined ? {} : { key: tls.key }),
+          ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
+          checkServerIdentity: (_host, certificate) => verifyPeer(tls, certificate),
+        })
+      : netConnect({
+          ...base,
+          ...(buffer ? { onread: { buffer: buffer.bytes, callback: (count: number) => buffer.deliver(count) } } : {}),
+        })
+    const timer = setTimeout(
+      () => fail({ code: 'timeout', message: `no connection within ${options.timeoutMs} ms` }),
+      options.timeoutMs,
+    )
+    const fail = (error: SocketError): void => {
+      clearTimeout(timer)
+      socket.off('error', failed)
+      socket.on('error', () => {})
+      socket.destroy()
+      reject(error)
+    }
+    const failed = (error: NodeJS.ErrnoException): void => {
+      const found = socketError(error)
+      fail(tls && secure && found.code === 'other' ? { ...found, code: 'tls' } : found)
+    }
+    socket.on('error', failed)
+    socket.on('close', () => reject({ code: 'reset', message: 'closed while connecting' }))
+    socket.once('connect', () => (secure = tls !== undefined))
+    socket.once(tls ? 'secureConnect' : 'connect', () => {
+      clearTimeout(timer)
+      socket.removeAllListeners('error')
+      socket.removeAllListeners('close')
+      resolve(!tls && dial.wrap ? dial.wrap(socket, buffer) : new NetSocket(socket, buffer))
+    })
+  })
+}
+
+/** @returns rejects with a {@link SocketError}; code 'busy' for a port in use */
+export function listen(
+  at: Address,
+  options: ListenOptions,
+  accept: (socket: Socket) => void,
+  dial: DialOptions = {},
+): Promise<Listener> {
+  return new Promise((resolve, reject: (error: SocketError) => void) => {
+    const { tls } = options
+    const settings = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs }
+    const server: Server = tls
+      ? createTlsServer(
+          {
+            ...settings,
+            cert: tls.cert,
+            key: tls.key,
+            minVersion: 'TLSv1.2',
+            ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
+          },
+          (socket) => accept(new NetSocket(socket)),
+        )
+      : createServer(settings, (socket) => accept(dial.wrap ? dial.wrap(socket, undefined) : new NetSocket(socket)))
+    server.once('error', (error) => reject(socketError(error)))
+    server.listen({ host: at.host, port: at.port, backlog: options.backlog ?? 4096 }, () => {
+      server.removeAllListeners('error')
+      server.on('error', () => {}) // accept errors (too many files): the client sees a refused connection
+      if (tls) server.on('tlsClientError', () => {}) // the handshake failed; the peer has been told
+      const { address, port } = server.address() as { address: string; port: number }
+      resolve({
+        address: { host: address, port },
+        close: () => new Promise((done) => server.close(() => done())),
+      })
+    })
+  })
+}

@@ -1,0 +1,39 @@
+/** Who a TLS backend must be. Gateway API BackendTLSPolicy `validation`: hostname, or any of the subject alternative names. */
+import { checkServerIdentity, type PeerCertificate } from 'node:tls'
+import type { TlsClientOptions } from '../../src/runtime.ts'
+
+/** @returns why the certificate is not the peer's that was asked for, or undefined. The chain has been verified before. */
+export function verifyPeer(options: TlsClientOptions, certificate: PeerCertificate): Error | undefined {
+  const { subjectAltNames = [], subjectAltNameUris = [] } = options
+  if (subjectAltNames.length === 0 && subjectAltNameUris.length === 0)
+    return checkServerIdentity(options.servername, certificate)
+  for (const [type, value] of alternativeNames(certificate.subjectaltname ?? '')) {
+    if (type === 'DNS' && subjectAltNames.some((name) => sameName(name, value))) return undefined
+    if (type === 'URI' && subjectAltNameUris.includes(value)) return undefined
+  }
+  return Object.assign(new Error('no subject alternative name of the certificate is among the expected ones'), {
+    code: 'ERR_TLS_CERT_ALTNAME_INVALID',
+  })
+}
+
+/** Both sides may have a wildcard as their whole first label; RFC 6125 section 6.4.3. */
+function sameName(expected: string, presented: string): boolean {
+  const a = expected.toLowerCase()
+  const b = presented.toLowerCase()
+  if (a === b) return true
+  const wild = (pattern: string, name: string): boolean =>
+    pattern.startsWith('*.') &&
+    name.indexOf('.') > 0 &&
+    !name.startsWith('*') &&
+    name.slice(name.indexOf('.')) === pattern.slice(1)
+  return wild(a, b) || wild(b, a)
+}
+
+/** `DNS:a.example, URI:spiffe://x` to pairs. Node quotes, as JSON, values that could be mistaken for two. */
+function alternativeNames(text: string): [type: string, value: string][] {
+  const names: [string, string][] = []
+  for (const [, type, quoted, plain] of text.matchAll(/([A-Za-z ]+):(?:("(?:[^"\\]|\\.)*")|([^,]*))(?:, |$)/g)) {
+    names.push([type!, quoted === undefined ? plain! : (JSON.parse(quoted) as string)])
+  }
+  return names
+}
