@@ -70,11 +70,11 @@ export async function measureLoad(subject: Subject, scenario: LoadScenario, back
         cpuUs: totalUs / Math.max(1, result.requests),
         kernelShare: kernelUs / Math.max(1, totalUs),
         coreShare: totalUs / elapsedUs,
+        disturbance: Math.max(0, busyUs - totalUs) / elapsedUs,
         idleMib,
         loadedMib,
       },
     }),
-    disturbance: Math.max(0, busyUs - totalUs) / elapsedUs,
     problems,
   }
 }

@@ -30,11 +30,11 @@ export interface LoadSample {
     kernelShare: number
     /** Share of its core that the proxy used: well below 1, its client was the bottleneck. */
     coreShare: number
+    /** Share of that core that somebody else used or that the hypervisor kept. */
+    disturbance: number
     idleMib: number
     loadedMib: number
   }
-  /** Share of the proxy's core that somebody else used or that the hypervisor kept. */
-  disturbance: number
   problems: string[]
 }
 

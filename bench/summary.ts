@@ -16,7 +16,7 @@ export interface LoadRow {
   bestRequestsPerSecond: number
   p50Ms: number
   p99Ms: number
-  disturbance: number
+  disturbance?: number
   /** The other lane's CPU per request divided by this one's: above 1, this one is cheaper. */
   ratios: Record<string, number>
 }
@@ -69,13 +69,13 @@ function loadRow(lane: string, samples: readonly LoadSample[]): Omit<LoadRow, 'r
       cpuUs: spread(proxies.map((proxy) => proxy.cpuUs)),
       kernelShare: median(proxies.map((proxy) => proxy.kernelShare)),
       coreShare: median(proxies.map((proxy) => proxy.coreShare)),
+      disturbance: median(proxies.map((proxy) => proxy.disturbance)),
       idleMib: median(proxies.map((proxy) => proxy.idleMib)),
       loadedMib: median(proxies.map((proxy) => proxy.loadedMib)),
     }),
     bestRequestsPerSecond: Math.max(...samples.map((sample) => sample.requestsPerSecond)),
     p50Ms: median(samples.map((sample) => sample.p50Ms)),
     p99Ms: median(samples.map((sample) => sample.p99Ms)),
-    disturbance: median(samples.map((sample) => sample.disturbance)),
   }
 }
 

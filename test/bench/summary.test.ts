@@ -13,9 +13,8 @@ function sample(cpuUs?: number): LoadSample {
     p50Ms: 1,
     p99Ms: 2,
     ...(cpuUs !== undefined && {
-      proxy: { cpuUs, kernelShare: 0.5, coreShare: 1, idleMib: 10, loadedMib: 20 },
+      proxy: { cpuUs, kernelShare: 0.5, coreShare: 1, disturbance: 0, idleMib: 10, loadedMib: 20 },
     }),
-    disturbance: 0,
     problems: [],
   }
 }
