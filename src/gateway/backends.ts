@@ -1,6 +1,7 @@
 /** From a reference to what is dialled, or to why nothing is. @see Gateway API BackendObjectReference, GEP-1911 */
 
 import type { Backend, BackendEndpoint } from '../config/proxy-config.ts'
+import { demandsTls } from './backend-tls.ts'
 import type { Report } from './diagnostics.ts'
 import { numericTargetPort, portNames, readyEndpoints } from './endpoints.ts'
 import { isPermitted, type Referrer } from './grants.ts'
@@ -21,6 +22,8 @@ export interface Target {
 /** Why a reference is invalid. Its share of the requests is answered with 500. @see GEP-1364 */
 export interface Failure {
   readonly reason: 'InvalidKind' | 'BackendNotFound' | 'RefNotPermitted' | 'UnsupportedProtocol'
+  /** As a target's, if the reference says enough. */
+  readonly name?: string
   readonly field: string
   readonly message: string
   readonly fix?: string
@@ -62,10 +65,18 @@ export function createBackendResolver(inventory: Inventory, clusterDomain: strin
     const { group, kind, name, port: number } = reference
     const namespace = reference.namespace ?? from.namespace
     const key = `${namespace}/${name}`
+    const isService = group === '' && kind === 'Service'
+    const label = isService && number !== undefined ? `${key}:${number}` : undefined
     const fail = (reason: Failure['reason'], at: string, message: string, fix?: string): Resolution => ({
-      failure: { reason, field: field + at, message, ...(fix !== undefined && { fix }) },
+      failure: {
+        reason,
+        field: field + at,
+        message,
+        ...(label !== undefined && { name: label }),
+        ...(fix !== undefined && { fix }),
+      },
     })
-    if (group !== '' || kind !== 'Service') {
+    if (!isService) {
       return fail(
         'InvalidKind',
         '.kind',
@@ -99,6 +110,10 @@ export function createBackendResolver(inventory: Inventory, clusterDomain: strin
         ? fail('BackendNotFound', '.port', `Service ${key} has no port ${number}`, offer(spec.ports))
         : fail('BackendNotFound', '.port', `Port ${number} of Service ${key} is ${printable(other.protocol)}, not TCP`)
     }
+    if (demandsTls(inventory.tlsTargets.get(namespace) ?? [], name, port.name)) {
+      const message = `A BackendTLSPolicy demands TLS for port ${number} of Service ${key}, which is not supported`
+      return fail('UnsupportedProtocol', '.port', message)
+    }
     const protocol = protocolOf(port)
     if (protocol === 'unsupported') {
       const message = `Port ${number} of Service ${key} has appProtocol ${printable(port.appProtocol ?? '')}, which needs a BackendTLSPolicy`
@@ -128,7 +143,8 @@ export function createBackendResolver(inventory: Inventory, clusterDomain: strin
 /** One share of a rule's traffic. */
 export function backendOf(resolution: Resolution, weight: number): Backend {
   const { target, failure } = resolution
-  return failure === undefined ? { ...target, weight } : { url: nowhere, weight, unavailableStatus: 500 }
+  if (failure === undefined) return { ...target, weight }
+  return { ...(failure.name !== undefined && { name: failure.name }), url: nowhere, weight, unavailableStatus: 500 }
 }
 
 /**

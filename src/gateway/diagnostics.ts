@@ -48,8 +48,17 @@ export type Report = (finding: Finding) => void
 /** Where findings about one object belong. */
 export type Place = Pick<Diagnostic, 'object' | 'file' | 'line'>
 
+/** Nobody reads the hundred-and-first finding of a kind, and a hostile object could have us make a million. */
+const mostFindings = 100
+
 export function reporter(place: Place, diagnostics: Diagnostic[]): Report {
-  return (finding) => diagnostics.push({ ...place, ...finding })
+  const counts = { error: 0, warning: 0, info: 0 }
+  return (finding) => {
+    const { level } = finding
+    const count = ++counts[level]
+    if (count <= mostFindings) diagnostics.push({ ...place, ...finding })
+    else if (count === mostFindings + 1) diagnostics.push({ ...place, level, message: 'More like this is not listed' })
+  }
 }
 
 /** Reports about one rule of a route: the rule's index and its place in field paths are filled in. */

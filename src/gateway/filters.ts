@@ -169,12 +169,15 @@ function convertFilter(item: unknown, scope: FilterScope, seen: Set<string>): Fi
   if (filter === 'dropped') return 'dropped'
   const fault = findFilterFault(filter, field)
   if (fault === undefined) return filter
-  refuse(
-    { ...scope, field: fault.path },
-    `${lastPart(fault.path)} ${fault.message}; ${consequence}`,
-    fault.fix && sentence(fault.fix),
-  )
+  const at = manifestField(fault.path, filter)
+  refuse({ ...scope, field: at }, `${lastPart(at)} ${fault.message}; ${consequence}`, fault.fix)
   return 'failed'
+}
+
+/** A redirect's path modifier has one field for its value in a config, and two in a manifest. */
+function manifestField(path: string, { requestRedirect }: Filter): string {
+  const field = requestRedirect?.path?.type === 'ReplaceFullPath' ? 'replaceFullPath' : 'replacePrefixMatch'
+  return path.replace(/(?<=\.requestRedirect\.path\.)value$/, field)
 }
 
 function isSupported(type: string): type is FilterType {
@@ -294,8 +297,4 @@ function convertMirror(value: unknown, scope: FilterScope): Filter | 'dropped' |
 
 function lastPart(path: string): string {
   return path.slice(path.lastIndexOf('.') + 1)
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1)
 }

@@ -1,13 +1,13 @@
 /** One rule of an HTTPRoute. @see Gateway API HTTPRouteRule and its CEL rules */
 
-import type { Backend, Rule, Timeouts } from '../config/proxy-config.ts'
-import { backendOf, nowhere, type ResolveBackend } from './backends.ts'
+import type { Backend, Rule } from '../config/proxy-config.ts'
+import { backendOf, type Failure, nowhere, type ResolveBackend } from './backends.ts'
 import { type Report, ruleReporter } from './diagnostics.ts'
 import { convertFilters, type FilterScope } from './filters.ts'
 import type { Referrer } from './grants.ts'
 import { httpBackendRef, httpRouteRule, sectionName, weight } from './manifests.ts'
 import { convertMatches } from './matches.ts'
-import { read, readItems, type Reading } from './reading.ts'
+import { read, readItems, type Reading, refuse } from './reading.ts'
 import { isRecord } from './manifest-files.ts'
 import { convertTimeouts } from './timeouts.ts'
 
@@ -59,13 +59,16 @@ export function convertHttpRule(value: unknown, index: number, context: RuleCont
     resolveMirror: (reference, at) => resolveMirror(reference, at, context, report),
   }
   const filters = convertFilters(spec.filters, scope)
-  const timeouts: Timeouts | 'none' | undefined =
-    spec.timeouts === undefined ? 'none' : convertTimeouts(spec.timeouts, { ...reading, field: `${field}.timeouts` })
+  const timeouts = convertTimeouts(spec.timeouts ?? {}, { ...reading, field: `${field}.timeouts` })
   const redirects = filters?.some(({ type }) => type === 'RequestRedirect') ?? false
   const backends = convertBackendRefs(spec.backendRefs, redirects, scope, context, {
     ...reading,
     field: `${field}.backendRefs`,
   })
+  if (backends?.length === 0 && filters !== undefined && !redirects) {
+    const message = 'The rule has no backend and no redirect, and answers 500'
+    report({ level: 'warning', field: `${field}.backendRefs`, message, fix: 'Add a backendRef' })
+  }
 
   const ruleName =
     spec.name === undefined
@@ -81,8 +84,8 @@ export function convertHttpRule(value: unknown, index: number, context: RuleCont
   return {
     ...identity,
     ...(filters.length > 0 && { filters }),
-    backends,
-    ...(timeouts !== 'none' && { timeouts }),
+    ...(backends.length > 0 && { backends }),
+    ...((timeouts.requestMs ?? timeouts.backendMs) !== undefined && { timeouts }),
   }
 }
 
@@ -99,31 +102,15 @@ function convertBackendRefs(
   if (items === undefined) return undefined
   if (items.length > 0 && redirects) {
     const message = `A rule that redirects sends nothing to a backend; ${reading.consequence}`
-    report({
-      level: 'error',
-      field,
-      message,
-      fix: 'Remove backendRefs, or the RequestRedirect filter',
-      condition: unsupported,
-    })
+    refuse(reading, message, 'Remove backendRefs, or the RequestRedirect filter')
     return undefined
   }
   const backends = items.map((item, i) => convertBackendRef(item, { ...scope, field: `${field}[${i}]` }, context))
   if (backends.includes(undefined)) return undefined
   const usable = backends.filter((backend) => backend !== undefined)
-  if (usable.length === 0 && !redirects) {
-    report({
-      level: 'warning',
-      field,
-      message: 'The rule has no backend and no redirect, and answers 500',
-      fix: 'Add a backendRef',
-    })
-  } else if (usable.length > 0 && usable.every((backend) => backend.weight === 0)) {
-    report({
-      level: 'warning',
-      field,
-      message: 'All weights are 0: no backend can be chosen, and the rule answers 500',
-    })
+  if (usable.length > 0 && usable.every((backend) => backend.weight === 0)) {
+    const message = 'All weights are 0: no backend can be chosen, and the rule answers 500'
+    report({ level: 'warning', field, message })
   }
   return usable
 }
@@ -144,13 +131,7 @@ function convertBackendRef(item: unknown, scope: FilterScope, context: RuleConte
   const { filters: filterList, weight: _, ...reference } = spec
   const resolution = context.resolveBackend(reference, context.route, field, report)
   if (resolution.failure !== undefined) {
-    const { message, reason, ...rest } = resolution.failure
-    report({
-      level: 'error',
-      message: `${message}; ${own.consequence}`,
-      condition: { type: 'ResolvedRefs', reason },
-      ...rest,
-    })
+    reportFailure(resolution.failure, own.consequence, report)
     return backendOf(resolution, share)
   }
   const filters = convertFilters(filterList, { ...own, field: `${field}.filters`, condition: unsupported })
@@ -168,12 +149,11 @@ function resolveMirror(
 ): ReturnType<FilterScope['resolveMirror']> {
   const { target, failure } = context.resolveBackend(reference, context.route, field, report)
   if (failure === undefined) return target
-  const { message, reason, ...rest } = failure
-  report({
-    level: 'error',
-    message: `${message}; nothing is mirrored to it`,
-    condition: { type: 'ResolvedRefs', reason },
-    ...rest,
-  })
+  reportFailure(failure, 'nothing is mirrored to it', report)
   return undefined
+}
+
+function reportFailure({ field, message, reason, fix }: Failure, consequence: string, report: Report): void {
+  const condition = { type: 'ResolvedRefs', reason }
+  refuse({ field, report, consequence, condition }, `${message}; ${consequence}`, fix)
 }

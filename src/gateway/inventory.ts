@@ -1,6 +1,7 @@
 /** Sorts manifests by kind, and reads each one. Whatever cannot be read is left out, with a reason. */
 
 import type { z } from 'zod'
+import { readTlsTargets, type TlsTarget } from './backend-tls.ts'
 import { type Diagnostic, type ObjectName, type Place, type Report, reporter } from './diagnostics.ts'
 import { type Grant, type Grants, readGrant } from './grants.ts'
 import type { Labels } from './labels.ts'
@@ -24,6 +25,8 @@ export interface Inventory {
   readonly endpointSlices: ReadonlyMap<string, readonly EndpointSlice[]>
   /** By namespace. */
   readonly grants: Grants
+  /** By namespace. */
+  readonly tlsTargets: ReadonlyMap<string, readonly TlsTarget[]>
   readonly secrets: ReadonlyMap<string, schemas.Secret>
   /** Labels by the namespace's name, of the namespaces that are among the manifests. */
   readonly namespaces: ReadonlyMap<string, Labels>
@@ -61,6 +64,7 @@ function emptyShelves() {
     services: new Map<string, Found<schemas.Service>>(),
     endpointSlices: new Map<string, EndpointSlice[]>(),
     grants: new Map<string, Grant[]>(),
+    tlsTargets: new Map<string, TlsTarget[]>(),
     secrets: new Map<string, schemas.Secret>(),
     namespaces: new Map<string, Labels>(),
   } satisfies Inventory
@@ -109,6 +113,18 @@ const kinds: readonly Kind[] = [
     'ReferenceGrant',
     schemas.referenceGrant,
     ({ grants }, { object, report }) => addTo(grants, object.metadata.namespace, readGrant(object.spec, report)),
+  ),
+  kind(
+    schemas.gatewayGroup,
+    ['v1', 'v1alpha3'],
+    'BackendTLSPolicy',
+    schemas.backendTlsPolicy,
+    ({ tlsTargets }, { object: { metadata, spec }, report }) => {
+      for (const target of readTlsTargets(spec.targetRefs, report)) addTo(tlsTargets, metadata.namespace, target)
+      const message =
+        'BackendTLSPolicies are not honoured: the Services it is for are not spoken to, since that would be without TLS'
+      report({ level: 'error', message, condition: { type: 'Accepted', reason: 'Invalid' } })
+    },
   ),
   kind('', ['v1'], 'Service', schemas.service, ({ services }, found) => services.set(keyOf(found.object), found)),
   kind('', ['v1'], 'Secret', schemas.secret, ({ secrets }, { object }) => secrets.set(keyOf(object), object)),

@@ -196,6 +196,9 @@ export const referenceGrant = z.strictObject({
 export const grantFrom = z.strictObject({ group, kind: kindName, namespace: namespaceName })
 export const grantTo = z.strictObject({ group, kind: kindName, name: z.string().min(1).max(253).optional() })
 
+/** Only what it is for: see `backend-tls.ts`. */
+export const backendTlsPolicy = z.object({ metadata: namespaced, spec: z.object({ targetRefs: list }) })
+
 /* Kubernetes' own kinds: only what we look at. Their other fields are many, and none of our business. */
 
 export const namespace = z.object({ metadata: clusterScoped })

@@ -1,9 +1,8 @@
 /** An HTTPRoute rule's matches. @see Gateway API HTTPRouteMatch */
 
-import { RE2JS } from 're2js'
 import { z } from 'zod'
 import { findMatchFault } from '../config/match-faults.ts'
-import type { Match, ValueMatch } from '../config/proxy-config.ts'
+import type { Match } from '../config/proxy-config.ts'
 import { headerName } from './manifests.ts'
 import { fieldPath, printable, read, readItems, type Reading, refuse } from './reading.ts'
 
@@ -49,26 +48,26 @@ export function convertMatches(value: unknown, reading: Reading): Matches {
 function convertMatch(value: unknown, reading: Reading): Match | undefined {
   const spec = read(httpRouteMatch, value, reading)
   if (spec === undefined) return undefined
-  const { path, method } = spec
-  const headers = firstOfEach(spec.headers, ({ name }) => name.toLowerCase(), 'headers', reading)
-  const queryParams = firstOfEach(spec.queryParams, ({ name }) => name, 'queryParams', reading)
+  const { path, method, headers, queryParams } = spec
   const match: Match = {
     path: anchor(path),
     ...(method !== undefined && { method }),
     ...(headers.length > 0 && { headers: headers.map(anchor) }),
     ...(queryParams.length > 0 && { queryParams: queryParams.map(anchor) }),
   }
-  const fault =
-    findMatchFault(match, reading.field) ??
-    findPathFault(match, reading.field) ??
-    findPatternFault(match, reading.field)
-  if (fault === undefined) return match
-  refuse(
-    { ...reading, field: fault.path },
-    `${describe(match, fault.path)} ${fault.message}; ${reading.consequence}`,
-    fault.fix,
-  )
-  return undefined
+  const fault = findMatchFault(match, reading.field) ?? findPathFault(match, reading.field)
+  if (fault !== undefined) {
+    const message = `${describe(match, fault.path)} ${fault.message}; ${reading.consequence}`
+    refuse({ ...reading, field: fault.path }, message, fault.fix)
+    return undefined
+  }
+  return {
+    ...match,
+    ...(match.headers && { headers: firstOfEach(match.headers, ({ name }) => name.toLowerCase(), 'headers', reading) }),
+    ...(match.queryParams && {
+      queryParams: firstOfEach(match.queryParams, ({ name }) => name, 'queryParams', reading),
+    }),
+  }
 }
 
 /** A regular expression has to match the whole of what it is compared with. */
@@ -82,7 +81,7 @@ function firstOfEach<T>(
   nameOf: (condition: T) => string,
   list: string,
   { field, report }: Reading,
-): readonly T[] {
+): T[] {
   const seen = new Set<string>()
   return conditions.filter((condition, i) => {
     const name = nameOf(condition)
@@ -112,39 +111,6 @@ function findPathFault({ path }: Match, field: string): Fault | undefined {
     path: fieldPath(field, ['path', 'value']),
     message: 'must not have "//" or an encoded slash',
     fix: 'Use a RegularExpression match for it',
-  }
-}
-
-function findPatternFault({ path, headers = [], queryParams = [] }: Match, field: string): Fault | undefined {
-  const faultOf = (
-    condition: Pick<ValueMatch, 'type' | 'value'> | undefined,
-    at: readonly PropertyKey[],
-  ): Fault | undefined => {
-    const message = condition?.type === 'RegularExpression' ? patternProblem(condition.value) : undefined
-    return message === undefined
-      ? undefined
-      : {
-          path: fieldPath(field, [...at, 'value']),
-          message,
-          fix: 'Write it in RE2 syntax, which has no look-around and no back-references',
-        }
-  }
-  return (
-    faultOf(path, ['path']) ??
-    headers.map((header, i) => faultOf(header, ['headers', i])).find(Boolean) ??
-    queryParams.map((param, i) => faultOf(param, ['queryParams', i])).find(Boolean)
-  )
-}
-
-/** Judged by the router's own engine, so that what passes here compiles there. */
-function patternProblem(pattern: string): string | undefined {
-  try {
-    RE2JS.compile(pattern)
-    return undefined
-  } catch (error) {
-    const reason =
-      error instanceof Error ? error.message.replace(/^error parsing regexp: /, '').replace(/: `.*/s, '') : ''
-    return `is no regular expression${reason === '' ? '' : `: ${reason}`}`
   }
 }
 

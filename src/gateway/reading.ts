@@ -108,7 +108,7 @@ export function refuse({ field, report, condition }: Reading, message: string, f
     level: 'error',
     field,
     message,
-    ...(fix !== undefined && { fix }),
+    ...(fix !== undefined && { fix: sentence(fix) }),
     ...(condition !== undefined && { condition }),
   })
 }
@@ -126,6 +126,11 @@ export function fieldPath(base: string, path: readonly PropertyKey[]): string {
 export function printable(text: string): string {
   const short = text.length > 80 ? `${text.slice(0, 77)}...` : text
   return short.replace(/[^\x20-\x7e]/g, '?')
+}
+
+/** Findings of the config's own checks begin in lower case. */
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
 function lastPart(field: string): string {
@@ -150,11 +155,11 @@ function explain(issue: z.core.$ZodRawIssue): string | undefined {
     case 'invalid_value':
       return issue.input === undefined ? 'is missing' : `must be one of ${issue.values.map(String).join(', ')}`
     case 'too_big':
-      return `must be at most ${String(issue.maximum)}${unitOf(issue.origin)}`
+      return boundOf('at most', issue.origin, Number(issue.maximum))
     case 'too_small':
       return issue.origin === 'string' && issue.minimum === 1
         ? 'must not be empty'
-        : `must be at least ${String(issue.minimum)}${unitOf(issue.origin)}`
+        : boundOf('at least', issue.origin, Number(issue.minimum))
     default:
       return undefined
   }
@@ -170,6 +175,7 @@ const typeNames: Readonly<Record<string, string>> = {
   record: 'an object',
 }
 
-function unitOf(origin: string): string {
-  return origin === 'string' ? ' characters long' : origin === 'array' ? ' items long' : ''
+function boundOf(bound: 'at least' | 'at most', origin: string, limit: number): string {
+  if (origin === 'array') return `must have ${bound} ${limit} ${limit === 1 ? 'item' : 'items'}`
+  return `must be ${bound} ${limit}${origin === 'string' ? ' characters long' : ''}`
 }
