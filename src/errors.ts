@@ -31,6 +31,8 @@ export type ProxyError =
       readonly reason: string
       /** A kept connection that died before the first byte of an answer, with no byte of the request's body spent. */
       readonly stale?: boolean
+      /** With `stale`: the peer says that it has not acted on the request, so any method may be sent again. RFC 9113 section 8.7. */
+      readonly unprocessed?: boolean
     }
   /** A deadline of the route passed. `limit` says which. GEP-1742. */
   | { readonly kind: 'timeout'; readonly limit: 'request' | 'backendRequest'; readonly timeoutMs: number }

@@ -30,7 +30,8 @@ export const kind = {
   date: 1 << 12,
 } as const
 
-const kindBits = 13
+/** A line is its offset << kindBits | its kind. */
+export const kindBits = 13
 /** Offsets and kinds share one small integer (31 bits where pointers are compressed). */
 const maxText = 1 << (30 - kindBits)
 
@@ -250,8 +251,8 @@ export function checkField(name: string, value: string): void {
   if (!isFieldValue(value)) throw new TypeError(`invalid value for header ${name}`)
 }
 
-/** The kind of a field name. Ordinary names leave at the first switch. */
-function classify(text: string, at: number, length: number): number {
+/** The kind of a field name, in whatever case. Ordinary names leave at the first switch. */
+export function classify(text: string, at: number, length: number): number {
   switch (length) {
     case 2:
       return equalsFold(text, at, 'te') ? kind.te : kind.other
