@@ -26,7 +26,11 @@ function headerCondition(name: string, { type, value, anchored = false }: ValueM
     return values.length > 1 ? [...values, values.join(', ')] : values
   }
   if (type === 'Exact') {
-    return { key, exact: value, read, holds: (subject) => read(subject).includes(value) }
+    const holds = (subject: Subject): boolean => {
+      const values = fieldValues(subject.request, name)
+      return values.length === 1 ? values[0] === value : values.length > 1 && read(subject).includes(value)
+    }
+    return { key, exact: value, read, holds }
   }
   const pattern = compilePatterns([value], anchored)
   return {

@@ -5,45 +5,50 @@ export interface Candidate {
   readonly conditions: readonly Condition[]
 }
 
+/**
+ * Candidates in order of precedence. A single one stands for itself, which saves the commonest look-up a few cold reads
+ * of memory. A short list is asked one by one. In a long one, where candidates differ by the exact value of one header,
+ * parameter or method, those are found by that value, so that a thousand tenants on one path cost no more than ten.
+ */
+export type Leaf<C extends Candidate> = C | List<C> | Split<C>
+
+interface List<C> {
+  readonly conditions: undefined
+  readonly placed: readonly Placed<C>[]
+}
+
+interface Split<C extends Candidate> {
+  readonly conditions: undefined
+  readonly placed: undefined
+  /** Any condition with the key that the candidates are split by. */
+  readonly reader: Condition
+  readonly byValue: ReadonlyMap<string, List<C> | Split<C>>
+  readonly rest: List<C> | Split<C>
+}
+
 interface Placed<C> {
   readonly candidate: C
   /** Its place in the leaf's order. */
   readonly order: number
 }
 
-/**
- * Candidates in order of precedence. A short list is asked one by one. In a long one, where candidates differ by the
- * exact value of one header, parameter or method, those are found by that value, so that a thousand tenants on one path
- * cost no more than ten.
- */
-export type Leaf<C> =
-  | { readonly list: readonly Placed<C>[]; readonly split: undefined }
-  | { readonly list: undefined; readonly split: Split<C> }
-
-interface Split<C> {
-  /** Any condition with the key that the candidates are split by. */
-  readonly reader: Condition
-  readonly byValue: ReadonlyMap<string, Leaf<C>>
-  readonly rest: Leaf<C>
-}
-
 const MAX_LIST = 8
 
-/** @param candidates in order of precedence */
+/** @param candidates one or more, in order of precedence */
 export function buildLeaf<C extends Candidate>(candidates: readonly C[]): Leaf<C> {
   // Nothing behind an unconditional candidate can ever be chosen.
   const last = candidates.findIndex(({ conditions }) => conditions.length === 0)
   const reachable = last === -1 ? candidates : candidates.slice(0, last + 1)
+  if (reachable.length === 1) return reachable[0]!
   return split(
     reachable.map((candidate, order) => ({ candidate, order })),
     new Set(),
   )
 }
 
-function split<C extends Candidate>(placed: readonly Placed<C>[], used: ReadonlySet<string>): Leaf<C> {
-  if (placed.length <= MAX_LIST) return { list: placed, split: undefined }
-  const reader = commonestExact(placed, used)
-  if (reader === undefined) return { list: placed, split: undefined }
+function split<C extends Candidate>(placed: readonly Placed<C>[], used: ReadonlySet<string>): List<C> | Split<C> {
+  const reader = placed.length <= MAX_LIST ? undefined : commonestExact(placed, used)
+  if (reader === undefined) return { conditions: undefined, placed }
   const groups = new Map<string, Placed<C>[]>()
   const rest: Placed<C>[] = []
   for (const entry of placed) {
@@ -57,9 +62,9 @@ function split<C extends Candidate>(placed: readonly Placed<C>[], used: Readonly
     else group.push(entry)
   }
   const usedNow = new Set(used).add(reader.key)
-  const byValue = new Map<string, Leaf<C>>()
+  const byValue = new Map<string, List<C> | Split<C>>()
   for (const [value, group] of groups) byValue.set(value, split(group, usedNow))
-  return { list: undefined, split: { reader, byValue, rest: split(rest, usedNow) } }
+  return { conditions: undefined, placed: undefined, reader, byValue, rest: split(rest, usedNow) }
 }
 
 /** The exact condition whose key most candidates have, where at least a list's length of them have it. */
@@ -87,15 +92,16 @@ function commonestExact<C extends Candidate>(
 
 /** The first candidate whose conditions all hold. */
 export function chooseCandidate<C extends Candidate>(leaf: Leaf<C>, subject: Subject): C | undefined {
+  if (leaf.conditions !== undefined) return holdsAll(leaf.conditions, subject) ? leaf : undefined
   return find(leaf, subject)?.candidate
 }
 
-function find<C extends Candidate>(leaf: Leaf<C>, subject: Subject): Placed<C> | undefined {
-  if (leaf.list !== undefined) {
-    for (const placed of leaf.list) if (holdsAll(placed.candidate.conditions, subject)) return placed
+function find<C extends Candidate>(leaf: List<C> | Split<C>, subject: Subject): Placed<C> | undefined {
+  if (leaf.placed !== undefined) {
+    for (const placed of leaf.placed) if (holdsAll(placed.candidate.conditions, subject)) return placed
     return undefined
   }
-  const { reader, byValue, rest } = leaf.split
+  const { reader, byValue, rest } = leaf
   let first = find(rest, subject)
   for (const value of reader.read(subject)) {
     const group = byValue.get(value)
@@ -106,6 +112,6 @@ function find<C extends Candidate>(leaf: Leaf<C>, subject: Subject): Placed<C> |
 }
 
 export function holdsAll(conditions: readonly Condition[], subject: Subject): boolean {
-  for (const condition of conditions) if (!condition.holds(subject)) return false
+  for (let i = 0; i < conditions.length; i++) if (!conditions[i]!.holds(subject)) return false
   return true
 }

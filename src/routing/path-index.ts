@@ -15,15 +15,15 @@ export interface Candidate extends Ranked {
   readonly conditions: readonly Condition[]
 }
 
-export interface PathIndex<C> {
-  readonly exact: ReadonlyMap<string, Leaf<C>>
+export interface PathIndex<C extends Candidate> {
+  readonly exact: ReadonlyMap<string, Leaf<C>> | undefined
   readonly expressions: Expressions<C> | undefined
   readonly prefixes: Prefixes<C> | undefined
   /** PathPrefix "/". */
   readonly root: Leaf<C> | undefined
 }
 
-interface Prefixes<C> {
+interface Prefixes<C extends Candidate> {
   readonly byPath: ReadonlyMap<string, Leaf<C>>
   /** Whether a prefix of this many segments exists. */
   readonly hasDepth: readonly boolean[]
@@ -48,7 +48,7 @@ export function buildPathIndex<C extends Candidate>(candidates: readonly C[]): P
     else prefixes.push(candidate)
   }
   return {
-    exact: leavesByPath(exact),
+    exact: exact.length === 0 ? undefined : leavesByPath(exact),
     expressions: expressions.length === 0 ? undefined : buildExpressions(expressions),
     prefixes: prefixes.length === 0 ? undefined : buildPrefixes(prefixes),
     root: root.length === 0 ? undefined : buildLeaf(root.sort(compareMatches)),
@@ -88,15 +88,18 @@ function buildExpressions<C extends Candidate>(unordered: C[]): Expressions<C> {
   return { candidates, searches }
 }
 
-/** The match of highest precedence that holds for a path. */
-export function findByPath<C extends Candidate>(index: PathIndex<C>, path: string, subject: Subject): C | undefined {
-  const leaf = index.exact.get(path)
-  return (
-    (leaf && chooseCandidate(leaf, subject)) ??
-    (index.expressions && findByExpression(index.expressions, path, subject)) ??
-    (index.prefixes && findByPrefix(index.prefixes, path, subject)) ??
-    (index.root && chooseCandidate(index.root, subject))
-  )
+/** The match of highest precedence that holds for the subject's path. */
+export function findByPath<C extends Candidate>(index: PathIndex<C>, subject: Subject): C | undefined {
+  const { exact, expressions, prefixes, root } = index
+  if (exact !== undefined || expressions !== undefined) {
+    const { target, pathEnd } = subject
+    const path = pathEnd === target.length ? target : target.slice(0, pathEnd)
+    const leaf = exact?.get(path)
+    const found =
+      (leaf && chooseCandidate(leaf, subject)) ?? (expressions && findByExpression(expressions, path, subject))
+    if (found !== undefined) return found
+  }
+  return (prefixes && findByPrefix(prefixes, subject)) ?? (root && chooseCandidate(root, subject))
 }
 
 function findByExpression<C extends Candidate>(
@@ -117,23 +120,23 @@ function findByExpression<C extends Candidate>(
 
 function findByPrefix<C extends Candidate>(
   { byPath, hasDepth, maxDepth }: Prefixes<C>,
-  path: string,
   subject: Subject,
 ): C | undefined {
+  const { target, pathEnd } = subject
   let depth = 0
   let end = 0
-  while (depth < maxDepth && end < path.length) {
-    const slash = path.indexOf('/', end + 1)
-    end = slash === -1 ? path.length : slash
+  while (depth < maxDepth && end < pathEnd) {
+    end = target.indexOf('/', end + 1)
+    if (end === -1 || end > pathEnd) end = pathEnd
     depth++
   }
   for (; depth > 0; depth--) {
     if (hasDepth[depth]) {
-      const leaf = byPath.get(end === path.length ? path : path.slice(0, end))
+      const leaf = byPath.get(target.slice(0, end))
       const found = leaf && chooseCandidate(leaf, subject)
       if (found !== undefined) return found
     }
-    end = path.lastIndexOf('/', end - 1)
+    end = target.lastIndexOf('/', end - 1)
   }
   return undefined
 }

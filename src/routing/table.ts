@@ -61,9 +61,10 @@ export interface Compiled<T> {
   readonly diagnostics: ConfigIssue[]
 }
 
-interface Entry<T> extends Candidate {
-  readonly route: RouteMatch<T>
-}
+/** A match in its place, which is its own answer. */
+interface Entry<T> extends Candidate, RouteMatch<T> {}
+
+const unconditional: readonly Condition[] = []
 
 /** The paths of each hostname that covers a host, most specific first. */
 type Chain<T> = readonly PathIndex<Entry<T>>[]
@@ -146,11 +147,10 @@ export function match<T>(table: RoutingTable<T>, request: Request, entrance?: En
   const target = targetOf(request)
   const queryAt = target.indexOf('?')
   const pathEnd = queryAt === -1 ? target.length : queryAt
-  const path = queryAt === -1 ? target : target.slice(0, queryAt)
   const subject: Subject = { request, target, pathEnd, parameters: undefined }
   for (const index of chain) {
-    const found = findByPath(index, path, subject)
-    if (found !== undefined) return found.route
+    const found = findByPath(index, subject)
+    if (found !== undefined) return found
   }
   return undefined
 }
@@ -196,14 +196,16 @@ function compileRule<T>(
 function compileMatch({ path, method, headers, queryParams }: Match, matchIndex: number): Omit<Candidate, 'ruleIndex'> {
   const ofHeaders = headerConditions(headers ?? [])
   const ofQuery = queryConditions(queryParams ?? [])
-  const ofMethod: Condition[] = method === undefined ? [] : [methodCondition(method)]
+  const ofMethod = method === undefined ? [] : [methodCondition(method)]
+  const conditions: readonly Condition[] = [...ofMethod, ...ofHeaders, ...ofQuery]
   const type = (path?.type ?? 'PathPrefix') as Candidate['type']
   const value = path?.value ?? '/'
   return {
     type,
     path: type === 'PathPrefix' ? trimPrefix(value) : value,
     anchored: path?.anchored ?? false,
-    conditions: [...ofMethod, ...ofHeaders, ...ofQuery],
+    // One shared empty list: the commonest answer needs no read of its own.
+    conditions: conditions.length === 0 ? unconditional : conditions,
     hasMethod: method !== undefined,
     headerCount: ofHeaders.length,
     queryCount: ofQuery.length,
@@ -301,13 +303,8 @@ function entriesOf<T>(
   const place = (rules: readonly CompiledRule<T>[], listener: Listener | undefined): void => {
     for (const { rule, target, index, failed, matches } of rules) {
       for (const match of matches) {
-        const { type, path, matchIndex } = match
-        const pathPrefix = type === 'PathPrefix' ? path : undefined
-        entries.push({
-          ...match,
-          ruleIndex: index,
-          route: { target, rule, ruleIndex: index, matchIndex, hostname: pattern, pathPrefix, listener, failed },
-        })
+        const pathPrefix = match.type === 'PathPrefix' ? match.path : undefined
+        entries.push({ ...match, target, rule, ruleIndex: index, hostname: pattern, pathPrefix, listener, failed })
       }
     }
   }
