@@ -34,13 +34,18 @@ export function isFieldValue(text: string): boolean {
   return n === 0 || (!isBlank(text.charCodeAt(0)) && !isBlank(text.charCodeAt(n - 1)))
 }
 
-/** A request target: no byte up to 0x20, no 0x7F, nothing above 0xFF, no fragment. */
+/**
+ * A request target in origin-form, or `*`: no byte up to 0x20, no 0x7F, nothing above 0xFF, no fragment.
+ *
+ * Without its leading slash a target would be read as part of the authority by whoever joins the two.
+ */
 export function isTarget(text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
+  if (text.charCodeAt(0) !== 47) return text === '*'
+  for (let i = 1; i < text.length; i++) {
     const c = text.charCodeAt(i)
     if (c <= 32 || c === 127 || c > 255 || c === 35) return false
   }
-  return text.length > 0
+  return true
 }
 
 /**

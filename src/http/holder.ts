@@ -2,6 +2,7 @@
 import type { Body } from './body.ts'
 import type { Head } from './head.ts'
 import { bodyOfStream, streamOf } from './stream.ts'
+import { followTrailers } from './trailers.ts'
 
 export class BodyHolder {
   private passing: Body | undefined
@@ -17,11 +18,12 @@ export class BodyHolder {
   /** The body for the next engine, or undefined when there is none. Takes it: call once. */
   take(): Body | undefined {
     if (this.stand) {
-      const { body } = this.stand
+      const { body, bodyUsed } = this.stand
+      if (bodyUsed) return spentBody
       return body ? bodyOfStream(body, this.length) : undefined
     }
-    this.taken = true
     const body = this.passing
+    this.taken ||= body !== undefined
     this.passing = undefined
     return body
   }
@@ -68,7 +70,21 @@ export class BodyHolder {
 
   /** A second stream with the same bytes; this one keeps the first. @throws TypeError when the body is used */
   tee(head: Head): ReadableStream<Uint8Array> | null {
+    if (this.used) throw new TypeError('body has been used already')
     if (!this.exists) return null
-    return this.real(head).clone().body
+    const stand = this.real(head)
+    const first = stand.body!
+    const copy = stand.clone().body!
+    followTrailers(stand.body!, first)
+    followTrailers(copy, first)
+    return copy
   }
+}
+
+/** What is left of a body that somebody has read: nothing that could be sent as if it were the whole. */
+const spentBody: Body = {
+  length: undefined,
+  start: (sink) => sink.fail({ kind: 'filter-failed', reason: 'the body has been read already' }),
+  resume() {},
+  cancel() {},
 }

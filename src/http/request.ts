@@ -59,8 +59,11 @@ export class EngineRequest {
     this.exchange = exchange
   }
 
+  /** Of a Host that makes no URL (`1.2.3.4.5`, `[:::]`): the plain text, so that looking at it throws nothing. */
   get url(): string {
-    return (this.#url ??= new URL(`${this.scheme}://${this.authority}${this.target === '*' ? '/*' : this.target}`).href)
+    if (this.#url !== undefined) return this.#url
+    const text = `${this.scheme}://${this.authority}${this.target === '*' ? '/*' : this.target}`
+    return (this.#url = URL.canParse(text) ? new URL(text).href : text)
   }
 
   get headers(): Headers {
@@ -72,6 +75,18 @@ export class EngineRequest {
     const controller = new AbortController()
     this.exchange?.onAbort((error) => controller.abort(new ProxyFailure(error)))
     return (this.#signal = controller.signal)
+  }
+
+  /** This request in other words, of the same client. */
+  derive(target: string, authority: string, head: Head, holder: BodyHolder = this.holder): EngineRequest {
+    const made = new EngineRequest(this.method, target, authority, this.scheme, head, holder, this.exchange)
+    made.#signal = this.#signal
+    return made
+  }
+
+  /** Says when the client of a request without exchange has left. */
+  followSignal(signal: AbortSignal): void {
+    this.#signal = signal
   }
 
   get body(): ReadableStream<Uint8Array> | null {
@@ -155,7 +170,7 @@ export class EngineRequest {
 Object.setPrototypeOf(EngineRequest.prototype, Request.prototype)
 
 /**
- * @throws TypeError when the target or the authority has bytes that may not go out, or makes no URL
+ * @throws TypeError when the target or the authority has bytes that may not go out
  */
 export function createRequest(parts: RequestParts): Request {
   if (!isAuthority(parts.authority)) throw new TypeError('invalid authority')
@@ -192,18 +207,13 @@ export function authorityOf(request: Request): string {
 /** The same request with other headers. The body is shared: use one of the two. */
 export function withHeaders(request: Request, edits: HeaderEdits): Request {
   const own = engineRequest(request)
-  if (own) {
-    return new EngineRequest(
-      own.method,
-      own.target,
-      own.authority,
-      own.scheme,
-      own.head.edit(edits),
-      own.holder,
-      own.exchange,
-    ) as unknown as Request
-  }
+  if (own) return own.derive(own.target, own.authority, own.head.edit(edits)) as unknown as Request
   return asEngineRequest(request, { edits })
+}
+
+export interface UrlChange {
+  readonly target?: string | undefined
+  readonly authority?: string | undefined
 }
 
 /**
@@ -211,30 +221,17 @@ export function withHeaders(request: Request, edits: HeaderEdits): Request {
  *
  * @throws TypeError for a target or authority that may not go out
  */
-export function withUrl(request: Request, change: { readonly target?: string; readonly authority?: string }): Request {
+export function withUrl(request: Request, change: UrlChange): Request {
   if (change.target !== undefined && !isTarget(change.target)) throw new TypeError('invalid request target')
   if (change.authority !== undefined && !isAuthority(change.authority)) throw new TypeError('invalid authority')
   const own = engineRequest(request)
-  if (own) {
-    const { target = own.target, authority = own.authority } = change
-    return new EngineRequest(
-      own.method,
-      target,
-      authority,
-      own.scheme,
-      own.head,
-      own.holder,
-      own.exchange,
-    ) as unknown as Request
-  }
+  if (own)
+    return own.derive(change.target ?? own.target, change.authority ?? own.authority, own.head) as unknown as Request
   return asEngineRequest(request, change)
 }
 
 /** An engine's Request made of a platform one, so that both kinds go the same way from here. */
-export function asEngineRequest(
-  request: Request,
-  change: { readonly target?: string; readonly authority?: string; readonly edits?: HeaderEdits } = {},
-): Request {
+export function asEngineRequest(request: Request, change: UrlChange & { readonly edits?: HeaderEdits } = {}): Request {
   const own = engineRequest(request)
   if (own) return request
   const url = new URL(request.url)
@@ -243,7 +240,7 @@ export function asEngineRequest(
   const body = request.body
     ? bodyOfStream(request.body, length !== null && /^\d+$/.test(length) ? Number(length) : undefined)
     : undefined
-  return createRequest({
+  const made = createRequest({
     method: request.method,
     target: change.target ?? url.pathname + url.search,
     authority: change.authority ?? url.host,
@@ -252,6 +249,8 @@ export function asEngineRequest(
     body,
     exchange: undefined,
   })
+  engineRequest(made)?.followSignal(request.signal)
+  return made
 }
 
 const genuine = new WeakMap<Request, Request>()

@@ -8,6 +8,7 @@ export function streamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
   let started = false
   let held = false
   let over = false
+  let inData = false
   const stream: ReadableStream<Uint8Array<ArrayBuffer>> = new ReadableStream<Uint8Array<ArrayBuffer>>(
     {
       pull(controller) {
@@ -15,8 +16,11 @@ export function streamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
           started = true
           body.start({
             data(bytes, start, end) {
+              held = true
+              inData = true
+              // Not bytes.slice(): of a Buffer that is a view. Pulls at once when more than one read is waiting.
               controller.enqueue(new Uint8Array(bytes.subarray(start, end)))
-              held = (controller.desiredSize ?? 0) <= 0
+              inData = false
               return !held
             },
             end(trailers) {
@@ -31,7 +35,7 @@ export function streamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
           })
         } else if (held && !over) {
           held = false
-          body.resume()
+          if (!inData) body.resume()
         }
       },
       cancel() {
@@ -39,7 +43,8 @@ export function streamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
         body.cancel()
       },
     },
-    { highWaterMark: 1 },
+    // Nothing moves before the first read: a look at `body` must not invite a client to send (100 Continue).
+    { highWaterMark: 0 },
   )
   return stream
 }
@@ -58,6 +63,7 @@ class StreamBody implements Body {
   private readonly stream: ReadableStream<Uint8Array>
   private reader: ReadableStreamDefaultReader<Uint8Array> | undefined
   private sink: BodySink | undefined
+  private held = false
   private cancelled = false
 
   constructor(stream: ReadableStream<Uint8Array>, length: number | undefined) {
@@ -76,6 +82,8 @@ class StreamBody implements Body {
   }
 
   resume(): void {
+    if (!this.held) return
+    this.held = false
     void this.pump()
   }
 
@@ -99,7 +107,10 @@ class StreamBody implements Body {
           return
         }
         if (!(value instanceof Uint8Array)) throw new TypeError('a body stream must yield Uint8Array chunks')
-        if (value.length > 0 && !sink.data(value, 0, value.length)) return
+        if (value.length > 0 && !sink.data(value, 0, value.length)) {
+          this.held = true
+          return
+        }
       }
     } catch (thrown) {
       if (this.cancelled) return

@@ -7,21 +7,28 @@
 import type { Field } from '../runtime.ts'
 import { headOf, type Head } from './head.ts'
 
-const kept = new WeakMap<ReadableStream, Head | Promise<Head>>()
+/** By stream: the trailers, a promise of them, or the stream whose trailers they are. */
+const kept = new WeakMap<ReadableStream, Head | Promise<Head> | ReadableStream>()
 
 /** @internal Called by whoever reaches the end of a stream that had trailers. */
 export function keepTrailers(stream: ReadableStream, trailers: Head): void {
   kept.set(stream, trailers)
 }
 
+/** @internal Lets a stream have the trailers of the one whose bytes it repeats. */
+export function followTrailers(stream: ReadableStream, source: ReadableStream): void {
+  if (stream !== source) kept.set(stream, source)
+}
+
 /** @internal */
-export async function trailersOfStream(stream: ReadableStream): Promise<Head | undefined> {
-  return await kept.get(stream)
+export function trailersOfStream(stream: ReadableStream): Head | Promise<Head> | undefined {
+  const found = kept.get(stream)
+  return found instanceof ReadableStream ? trailersOfStream(found) : found
 }
 
 /** Trailers received with a message; empty before its body has been read to the end. */
 export function trailersOf(message: Request | Response): readonly Field[] {
-  const head = message.body ? kept.get(message.body) : undefined
+  const head = message.body ? trailersOfStream(message.body) : undefined
   return head === undefined || head instanceof Promise ? [] : head.fields()
 }
 
