@@ -1,0 +1,19 @@
+/** What one proxy's transactions share. */
+import type { Backend } from '../backends/backends.ts'
+import type { PathNormalization } from '../routing/path.ts'
+import type { Clock } from '../runtime.ts'
+import type { Timers } from '../timers.ts'
+import type { ClientFacts, ClientPolicy } from './client-facts.ts'
+import type { RequestRecord } from './record.ts'
+
+export interface ProxyContext {
+  readonly timers: Timers
+  readonly clock: Clock
+  readonly random: () => number
+  readonly clients: ClientPolicy
+  readonly pathNormalization: PathNormalization
+  readonly onRecord: ((record: RequestRecord) => void) | undefined
+  /** Sends a copy and forgets it. `backend` is undefined when the mirror's target is of no use. */
+  mirror(request: Request, backend: Backend | undefined, client: ClientFacts | undefined): void
+  readonly stats: { inFlight: number; upgraded: number }
+}

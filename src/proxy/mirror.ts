@@ -1,0 +1,74 @@
+/** Mirrored requests: sent, and forgotten. They never delay, change or break the request they are copies of. */
+import type { Backend } from '../backends/backends.ts'
+import { joinTarget } from '../backends/target.ts'
+import { describeError, errorOf } from '../errors.ts'
+import { discardingSink } from '../http/body.ts'
+import { targetOf, withUrl } from '../http/request.ts'
+import { asEngineResponse } from '../http/response.ts'
+import type { Log } from '../telemetry.ts'
+import type { Timers } from '../timers.ts'
+import type { ClientFacts } from './client-facts.ts'
+import { engineRequest } from '../http/request.ts'
+
+export interface MirrorLimits {
+  /** Copies under way at once; more are dropped. */
+  readonly maxInFlight: number
+  readonly timeoutMs: number
+}
+
+export const defaultMirrorLimits: MirrorLimits = { maxInFlight: 256, timeoutMs: 5_000 }
+
+export interface MirrorStats {
+  sent: number
+  dropped: number
+  failed: number
+}
+
+export interface Mirrors {
+  readonly stats: Readonly<MirrorStats>
+  send(request: Request, backend: Backend | undefined, client: ClientFacts | undefined): void
+}
+
+export function createMirrors(timers: Timers, log: Log, limits: MirrorLimits): Mirrors {
+  const stats: MirrorStats = { sent: 0, dropped: 0, failed: 0 }
+  let inFlight = 0
+
+  async function deliver(request: Request, backend: Backend, client: ClientFacts | undefined): Promise<void> {
+    const { target } = backend
+    const copy =
+      target.basePath === '' && target.baseQuery === ''
+        ? request
+        : withUrl(request, { target: joinTarget(target, targetOf(request)) })
+    const deadlineMs = timers.now() + limits.timeoutMs
+    const deadlineError = { kind: 'timeout', limit: 'backendRequest', timeoutMs: limits.timeoutMs } as const
+    const endpoint = backend.endpoint() ?? (await backend.resolve())
+    const connection = await endpoint.pool.acquire(false, deadlineMs, deadlineError)
+    const how = { dropped: client?.dropped ?? 0, lines: client?.lines ?? '', deadlineMs, deadlineError }
+    const response = asEngineResponse(await connection.send(copy, how))
+    const body = response.holder.take()
+    if (!body) return
+    await new Promise<void>((resolve) => body.start({ ...discardingSink, end: () => resolve(), fail: () => resolve() }))
+  }
+
+  return {
+    stats,
+    send(request, backend, client) {
+      if (!backend || inFlight >= limits.maxInFlight) {
+        stats.dropped++
+        engineRequest(request)?.holder.take()?.cancel()
+        return
+      }
+      inFlight++
+      stats.sent++
+      deliver(request, backend, client).then(
+        () => inFlight--,
+        (thrown: unknown) => {
+          inFlight--
+          stats.failed++
+          engineRequest(request)?.holder.take()?.cancel()
+          log.debug('mirrored request failed', { backend: backend.target.name, reason: describeError(errorOf(thrown)) })
+        },
+      )
+    },
+  }
+}

@@ -1,0 +1,93 @@
+/** The only place where an error becomes a status. */
+import { describeError, type ProxyError } from '../errors.ts'
+import { createResponse } from '../http/response.ts'
+
+/** 508 is of RFC 5842; the rest of RFC 9110 section 15. */
+export function statusOf(error: ProxyError): number {
+  switch (error.kind) {
+    case 'bad-request':
+      return error.status
+    case 'misdirected':
+      return 421
+    case 'no-config':
+      return 503
+    case 'no-route':
+      return 404
+    case 'unservable':
+      return error.status
+    case 'filter-failed':
+      return 500
+    case 'loop':
+      return 508
+    case 'upstream':
+      return error.phase === 'tls' || error.cause === 'malformed' || error.phase === 'body' ? 502 : 503
+    case 'timeout':
+      return 504
+    case 'downstream-gone':
+      return 499
+  }
+}
+
+/**
+ * Answers for what went wrong: a line of text, or what a gRPC client understands.
+ *
+ * @param request the one that is answered; tells gRPC from the rest
+ */
+export function toResponse(error: ProxyError, request?: Request): Response {
+  if (request && isGrpc(request)) {
+    // Trailers-Only: gRPC over HTTP/2, "Responses".
+    return createResponse(200, [
+      ['content-type', 'application/grpc'],
+      ['grpc-status', String(grpcStatusOf(error))],
+      ['grpc-message', publicText(error)],
+    ])
+  }
+  const fields: [string, string][] = [
+    ['content-type', 'text/plain; charset=utf-8'],
+    ['x-content-type-options', 'nosniff'],
+  ]
+  if (error.kind === 'no-config') fields.push(['retry-after', '1'])
+  if (error.kind === 'bad-request' && error.status === 405)
+    fields.push(['allow', 'GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE'])
+  return createResponse(statusOf(error), fields, `${publicText(error)}\n`)
+}
+
+/** What strangers may know: nothing of addresses, certificates or handlers. */
+function publicText(error: ProxyError): string {
+  switch (error.kind) {
+    case 'bad-request':
+      return error.reason
+    case 'upstream':
+      return error.phase === 'head' || error.phase === 'body'
+        ? 'invalid answer from the backend'
+        : 'backend unavailable'
+    case 'filter-failed':
+      return 'internal error'
+    case 'timeout':
+      return 'gateway timeout'
+    default:
+      return describeError(error)
+  }
+}
+
+/** `application/grpc`, with a suffix or parameters, but not `application/grpc-web`. */
+function isGrpc(request: Request): boolean {
+  return /^application\/grpc(?:$|[+;])/i.test(request.headers.get('content-type') ?? '')
+}
+
+/** Gateway API GRPCRoute: UNIMPLEMENTED without a rule, UNAVAILABLE without a backend. */
+function grpcStatusOf(error: ProxyError): number {
+  switch (error.kind) {
+    case 'no-route':
+      return 12
+    case 'timeout':
+      return 4
+    case 'bad-request':
+    case 'filter-failed':
+    case 'loop':
+    case 'misdirected':
+      return 13
+    default:
+      return 14
+  }
+}
