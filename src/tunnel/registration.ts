@@ -21,6 +21,7 @@ import {
   writeUint8,
 } from './capnp-writer.ts'
 import { MalformedMessageError } from './capnp.ts'
+import { fromNanoseconds, toNanoseconds } from './nanoseconds.ts'
 import { type RpcMethod } from './rpc-method.ts'
 
 /**
@@ -219,7 +220,7 @@ function readResponse(response: StructReader): ConnectionResponse {
 /** ConnectionError, 2+1: cause text #0, retryAfter i64@0 in nanoseconds, shouldRetry bit 64. */
 function writeError(struct: StructWriter, index: number, error: ConnectionError): void {
   const writer = writeStruct(struct, index, 2, 1)
-  writeInt64(writer, 0, BigInt(Math.round(error.retryAfterMs * nanosecondsPerMillisecond)))
+  writeInt64(writer, 0, toNanoseconds(error.retryAfterMs))
   writeBool(writer, 64, error.shouldRetry)
   writeText(writer, 0, error.cause)
 }
@@ -227,7 +228,7 @@ function writeError(struct: StructWriter, index: number, error: ConnectionError)
 function readError(error: StructReader): ConnectionError {
   return {
     cause: readText(error, 0),
-    retryAfterMs: Math.max(0, Number(readInt64(error, 0)) / nanosecondsPerMillisecond),
+    retryAfterMs: Math.max(0, fromNanoseconds(readInt64(error, 0))),
     shouldRetry: readBool(error, 64),
   }
 }
@@ -255,5 +256,3 @@ function writeNothing(payload: StructWriter): void {
 function readNothing(): Nothing {
   return undefined
 }
-
-const nanosecondsPerMillisecond = 1_000_000

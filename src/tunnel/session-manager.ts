@@ -1,5 +1,6 @@
 import { readData, readInt64, readStruct, readText, readUint16 } from './capnp-reader.ts'
 import { writeData, writeInt64, writeStruct, writeText, writeUint16 } from './capnp-writer.ts'
+import { fromNanoseconds, toNanoseconds } from './nanoseconds.ts'
 import { RpcError } from './rpc-error.ts'
 import { type RpcMethod, type ServedMethod, serveMethod } from './rpc-method.ts'
 
@@ -40,7 +41,7 @@ export const registerUdpSession: RpcMethod<RegisterUdpSessionParams, RegisterUdp
   writeParams(payload, { sessionId, dstIp, dstPort, closeAfterIdleMs, traceContext }) {
     const params = writeStruct(payload, 0, 2, 3)
     writeUint16(params, 0, dstPort)
-    writeInt64(params, 8, BigInt(Math.round(closeAfterIdleMs * nanosecondsPerMillisecond)))
+    writeInt64(params, 8, toNanoseconds(closeAfterIdleMs))
     writeData(params, 0, sessionId)
     writeData(params, 1, dstIp)
     writeText(params, 2, traceContext)
@@ -50,7 +51,7 @@ export const registerUdpSession: RpcMethod<RegisterUdpSessionParams, RegisterUdp
       sessionId: readData(params, 0),
       dstIp: readData(params, 1),
       dstPort: readUint16(params, 0),
-      closeAfterIdleMs: Number(readInt64(params, 8)) / nanosecondsPerMillisecond,
+      closeAfterIdleMs: fromNanoseconds(readInt64(params, 8)),
       traceContext: readText(params, 2),
     }
   },
@@ -97,5 +98,3 @@ export const refusedUdpSessions: readonly ServedMethod[] = [
     throw new RpcError({ kind: 'exception', exception })
   }),
 ]
-
-const nanosecondsPerMillisecond = 1_000_000
