@@ -1,6 +1,6 @@
 /**
  * Each `test/golden/NAME.in.yaml` converts to `NAME.out.yaml`: the config in its wire form, and what was found. The file
- * name is the test name. `npm run golden` rewrites the second files; the review reads their diff.
+ * name is the test name. `npm run test:golden` rewrites the second files; the review reads their diff.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
