@@ -17,3 +17,23 @@ export interface Log {
 export const silentLog: Log = { error: ignore, warn: ignore, info: ignore, debug: ignore }
 
 function ignore(): void {}
+
+/** Takes whole lines, each with its line feed, and hands them on in larger pieces. */
+export interface LineSink {
+  write(line: string): void
+}
+
+export interface MetricSample {
+  /** Appended to the family's name; a histogram's `_bucket`, `_sum` and `_count`. */
+  readonly suffix?: string
+  readonly labels: Readonly<Record<string, string | number>>
+  readonly value: number
+}
+
+/** Numbers kept in plain memory, and read only when somebody scrapes. Prometheus exposition format's words. */
+export interface MetricFamily {
+  readonly name: string
+  readonly help: string
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  samples(): Iterable<MetricSample>
+}

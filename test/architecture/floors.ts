@@ -6,11 +6,11 @@ import type { ImportsOfFile } from './imports.ts'
  * only: to a lower floor, or within the room. Floor 0 is one common room: its parts may use each other.
  */
 const floors: readonly (readonly string[])[] = [
-  ['runtime.ts', 'errors.ts', 'options.ts', 'telemetry.ts', 'timers.ts', 'http', 'config'],
+  ['runtime.ts', 'errors.ts', 'options.ts', 'options', 'telemetry.ts', 'timers.ts', 'http', 'config'],
   ['http1', 'http2', 'gateway', 'routing', 'filters'],
-  ['tunnel', 'tunnel/edge', 'push', 'backends'],
+  ['tunnel', 'tunnel/edge', 'push', 'backends', 'sources'],
   ['proxy'],
-  ['admin'],
+  ['admin', 'control', 'observe'],
   ['start.ts'],
   ['mod.ts'],
   ['cli'],
@@ -23,11 +23,11 @@ const doors: Readonly<Record<string, readonly string[]>> = { 'tunnel/edge': ['tu
 const librariesOfSrc: Readonly<Record<string, readonly string[]>> = {
   commander: ['cli'],
   hono: ['admin'],
-  'ipaddr.js': ['options.ts', 'http', 'config', 'gateway', 'backends', 'tunnel', 'proxy', 'admin', 'start.ts', 'cli'],
+  'ipaddr.js': ['options', 'http', 'config', 'gateway', 'backends', 'tunnel', 'proxy', 'admin', 'start.ts', 'cli'],
   re2js: ['config', 'routing'],
   valibot: ['config', 'push', 'admin'],
   yaml: ['gateway', 'start.ts', 'cli'],
-  zod: ['options.ts', 'gateway', 'admin', 'cli'],
+  zod: ['options.ts', 'options', 'gateway', 'admin', 'cli'],
 }
 
 /** An adapter's own modules, besides Node's. */

@@ -1,0 +1,50 @@
+/** A request body that may be hostile: read with a limit, while it streams. */
+
+/** @returns `undefined` as soon as there is more than `limitBytes`; the rest is not read. Rejects when the client leaves. */
+export async function readBody(request: Request, limitBytes: number): Promise<Uint8Array | undefined> {
+  if (Number(request.headers.get('content-length') ?? 0) > limitBytes) return undefined
+  if (!request.body) return new Uint8Array(0)
+  const reader = request.body.getReader()
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) break
+    size += value.length
+    if (size > limitBytes) {
+      await reader.cancel()
+      return undefined
+    }
+    chunks.push(value)
+  }
+  const whole = new Uint8Array(size)
+  let at = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, at)
+    at += chunk.length
+  }
+  return whole
+}
+
+export type ParsedJson = { readonly value: unknown; readonly fault?: undefined } | { readonly fault: string }
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
+
+/** @returns the fault in words of ours: a parser's may quote the text, which may hold a private key */
+export function parseJson(bytes: Uint8Array): ParsedJson {
+  let text: string
+  try {
+    text = decoder.decode(bytes)
+  } catch {
+    return { fault: 'the body is not UTF-8' }
+  }
+  if (text.trim() === '') return { fault: 'the body is empty' }
+  try {
+    return { value: JSON.parse(text) }
+  } catch (error) {
+    const position = /at position (\d+)/.exec((error as Error).message)
+    if (!position) return { fault: 'the body is not one JSON value' }
+    const before = text.slice(0, Number(position[1])).split('\n')
+    return { fault: `unexpected text at line ${before.length}, column ${before.at(-1)!.length + 1}` }
+  }
+}

@@ -1,0 +1,50 @@
+/** Addresses opened for an engine, and closed again without cutting anybody off. */
+import type { Http1Server } from '../http1/server.ts'
+import { formatAddress } from '../options/address.ts'
+import type { Address, Listener, ListenOptions, Runtime, SocketError } from '../runtime.ts'
+import { StartRefusal } from './start-refusal.ts'
+
+/** How often a drain looks whether it is done. */
+const drainLookMs = 20
+
+/** Without a host both protocols are meant, and IPv4 alone where the machine has no IPv6. */
+export async function bind(
+  runtime: Runtime,
+  address: Address,
+  options: ListenOptions,
+  server: Http1Server,
+  option: '--listen' | '--admin',
+): Promise<Listener> {
+  const accept: Parameters<Runtime['listen']>[2] = (socket) => void server.accept(socket)
+  try {
+    return await runtime.listen(address, options, accept).catch((error: SocketError) => {
+      if (address.host !== '::' || error.code === 'busy' || error.code === 'denied') throw error
+      return runtime.listen({ ...address, host: '0.0.0.0' }, options, accept)
+    })
+  } catch (error) {
+    const { code, message } = error as SocketError
+    const where = formatAddress(address)
+    throw new StartRefusal([
+      code === 'busy'
+        ? `${where} is in use by another program: end that, or choose another address with ${option}.`
+        : code === 'denied'
+          ? `${where} may not be used by this user: choose another address with ${option}.`
+          : `${where} cannot be listened on (${message}): choose another address with ${option}.`,
+    ])
+  }
+}
+
+/** @returns whether every connection was gone before the grace period was over */
+export function untilDrained({ clock }: Runtime, servers: readonly Http1Server[], graceMs: number): Promise<boolean> {
+  const idle = (): boolean => servers.every(({ connections }) => connections.size === 0)
+  if (idle()) return Promise.resolve(true)
+  const endMs = clock.now() + graceMs
+  return new Promise((resolve) => {
+    const stopLooking = clock.every(drainLookMs, () => {
+      const done = idle()
+      if (!done && clock.now() < endMs) return
+      stopLooking()
+      resolve(done)
+    })
+  })
+}

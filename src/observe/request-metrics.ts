@@ -1,0 +1,277 @@
+/**
+ * Counts finished requests. A request costs a few additions; text is made only when somebody scrapes.
+ *
+ * Labels come from the config alone (hostname patterns, routes, backends), never from a request, so their number is
+ * bounded by it; what the config no longer names is forgotten when the next one is applied.
+ */
+import type { ProxyConfig, Rule } from '../config/proxy-config.ts'
+import type { ProxyError } from '../errors.ts'
+import type { ProxyStats } from '../proxy/proxy.ts'
+import type { RequestRecord } from '../proxy/record.ts'
+import type { MetricFamily, MetricSample } from '../telemetry.ts'
+import { backendLabel } from './backend-label.ts'
+import { createHistogram, observe, samplesOf, type Histogram } from './histogram.ts'
+
+export interface RequestMetrics {
+  record(record: RequestRecord): void
+  /** Tells which labels are in use from now on. */
+  configure(config: ProxyConfig): void
+  families(stats: Readonly<ProxyStats>): readonly MetricFamily[]
+}
+
+const statusClasses = ['aborted', '1xx', '2xx', '3xx', '4xx', '5xx', 'other'] as const
+const errorReasons = ['dial', 'timeout', 'tls', 'canceled', 'ws_dial', 'ws_handshake', 'other'] as const
+type ErrorReason = (typeof errorReasons)[number]
+
+interface Series {
+  readonly labels: MetricSample['labels']
+  readonly byClass: Float64Array
+  readonly duration: Histogram
+}
+
+interface HostSeries extends Series {
+  readonly byReason: Float64Array
+  bytesReceived: number
+  bytesSent: number
+}
+
+interface RuleSeries extends Series {
+  /** Tells a rule of this config from the one that had its index before. */
+  readonly key: string
+}
+
+interface BackendSeries extends Series {
+  retries: number
+}
+
+export function createRequestMetrics(): RequestMetrics {
+  let hosts = new Map<string, HostSeries>()
+  let rules = new Map<string, RuleSeries>()
+  let backends = new Map<string, BackendSeries>()
+  /** By rule index: the rule's identity in the config, so that a late record of another config is noticed. */
+  let ruleOf: readonly Rule[] = []
+  let ruleAt: (RuleSeries | undefined)[] = []
+
+  function hostSeries(hostname: string): HostSeries {
+    let series = hosts.get(hostname)
+    if (series === undefined) {
+      series = {
+        ...newSeries({ hostname }),
+        byReason: new Float64Array(errorReasons.length),
+        bytesReceived: 0,
+        bytesSent: 0,
+      }
+      hosts.set(hostname, series)
+    }
+    return series
+  }
+
+  function ruleSeries(record: RequestRecord, index: number): RuleSeries {
+    const rule = ruleOf[index]
+    if (rule !== undefined && rule.route === record.route && rule.name === record.ruleName) {
+      return (ruleAt[index] ??= ruleSeriesOf(rule, index))
+    }
+    return ruleSeriesOf({ route: record.route, name: record.ruleName }, index)
+  }
+
+  function ruleSeriesOf(rule: Pick<Rule, 'route' | 'name'>, index: number): RuleSeries {
+    const labels = ruleLabels(rule, index)
+    const key = keyOf(labels)
+    let series = rules.get(key)
+    if (series === undefined) rules.set(key, (series = { ...newSeries(labels), key }))
+    return series
+  }
+
+  function backendSeries(name: string): BackendSeries {
+    let series = backends.get(name)
+    if (series === undefined) {
+      series = { ...newSeries({ backend: backendLabel(name) }), retries: 0 }
+      backends.set(name, series)
+    }
+    return series
+  }
+
+  return {
+    record(record) {
+      const { error, backend, ruleIndex } = record
+      const durationMs = record.upgraded ? (record.upstreamMs ?? 0) : record.durationMs
+      const statusClass = classOf(record.status)
+      const host = hostSeries(record.hostname)
+      count(host, statusClass, durationMs)
+      if (!record.upgraded) {
+        host.bytesReceived += record.bytesReceived
+        host.bytesSent += record.bytesSent
+      }
+      if (error !== undefined) {
+        const reason = reasonOf(error, record)
+        if (reason !== undefined) host.byReason[errorReasons.indexOf(reason)]!++
+      }
+      if (ruleIndex !== undefined) count(ruleSeries(record, ruleIndex), statusClass, durationMs)
+      if (backend !== undefined) {
+        const series = backendSeries(backend)
+        series.byClass[statusClass]!++
+        if (record.upstreamMs !== undefined) observe(series.duration, record.upstreamMs)
+        if (record.attempts > 1) series.retries += record.attempts - 1
+      }
+    },
+
+    configure(config) {
+      ruleOf = config.rules
+      ruleAt = []
+      const hostnames = new Set(['', ...config.rules.flatMap((rule) => rule.hostnames ?? [])])
+      for (const { hostname } of config.listeners ?? []) if (hostname !== undefined) hostnames.add(hostname)
+      const keys = new Set(config.rules.map((rule, index) => keyOf(ruleLabels(rule, index))))
+      const names = new Set(config.rules.flatMap((rule) => (rule.backends ?? []).map(({ name, url }) => name ?? url)))
+      hosts = kept(hosts, hostnames)
+      rules = kept(rules, keys)
+      backends = kept(backends, names)
+    },
+
+    families(stats) {
+      return [
+        gauge(
+          'cftunnel_proxy_requests_in_flight',
+          'Requests being served, without upgraded sessions.',
+          () => stats.inFlight,
+        ),
+        gauge('cftunnel_proxy_websocket_active_sessions', 'Upgraded connections that are open.', () => stats.upgraded),
+        {
+          name: 'cftunnel_proxy_request_duration_seconds',
+          help: 'Time from the head of a request to the end of its answer; to the 101 where a connection was upgraded.',
+          type: 'histogram',
+          *samples() {
+            for (const { duration, labels } of hosts.values()) yield* samplesOf(duration, labels)
+          },
+        },
+        byClassFamily('cftunnel_proxy_requests_total', 'Finished requests by matched hostname.', () => hosts.values()),
+        {
+          name: 'cftunnel_proxy_backend_errors_total',
+          help: 'Requests that failed between us and a backend.',
+          type: 'counter',
+          *samples() {
+            for (const { byReason, labels } of hosts.values()) {
+              for (const [at, reason] of errorReasons.entries()) {
+                if (byReason[at]! > 0) yield { labels: { ...labels, reason }, value: byReason[at]! }
+              }
+            }
+          },
+        },
+        perHost('cftunnel_proxy_response_bytes_total', 'Body bytes of answers.', ({ bytesSent }) => bytesSent),
+        perHost('cftunnel_proxy_request_bytes_total', 'Body bytes of requests.', ({ bytesReceived }) => bytesReceived),
+        byClassFamily('headgate_rule_requests_total', 'Finished requests by rule.', () => rules.values()),
+        {
+          name: 'headgate_rule_request_duration_seconds',
+          help: 'Time from the head of a request to the end of its answer, by rule.',
+          type: 'histogram',
+          *samples() {
+            for (const { duration, labels } of rules.values()) yield* samplesOf(duration, labels)
+          },
+        },
+        byClassFamily('headgate_backend_requests_total', 'Finished requests by chosen backend.', () =>
+          backends.values(),
+        ),
+        {
+          name: 'headgate_backend_response_seconds',
+          help: 'Time from the begin of the last attempt to the head of its answer, by backend.',
+          type: 'histogram',
+          *samples() {
+            for (const { duration, labels } of backends.values()) yield* samplesOf(duration, labels)
+          },
+        },
+        {
+          name: 'headgate_backend_retries_total',
+          help: 'Attempts after the first one, by backend.',
+          type: 'counter',
+          *samples() {
+            for (const { retries, labels } of backends.values()) yield { labels, value: retries }
+          },
+        },
+      ]
+    },
+  }
+
+  function perHost(name: string, help: string, read: (series: HostSeries) => number): MetricFamily {
+    return {
+      name,
+      help,
+      type: 'counter',
+      *samples() {
+        for (const series of hosts.values()) yield { labels: series.labels, value: read(series) }
+      },
+    }
+  }
+}
+
+function newSeries(labels: MetricSample['labels']): Series {
+  return { labels, byClass: new Float64Array(statusClasses.length), duration: createHistogram() }
+}
+
+function count(series: Series, statusClass: number, durationMs: number): void {
+  series.byClass[statusClass]!++
+  observe(series.duration, durationMs)
+}
+
+function classOf(status: number): number {
+  if (status < 100) return 0
+  return status < 600 ? Math.trunc(status / 100) : 6
+}
+
+function ruleLabels({ route, name = '' }: Pick<Rule, 'route' | 'name'>, index: number): MetricSample['labels'] {
+  return route === undefined
+    ? { kind: '', namespace: '', route: '', rule: index, name }
+    : { kind: route.kind, namespace: route.namespace, route: route.name, rule: route.rule, name }
+}
+
+function keyOf(labels: MetricSample['labels']): string {
+  return JSON.stringify(Object.values(labels))
+}
+
+function kept<T>(series: ReadonlyMap<string, T>, names: ReadonlySet<string>): Map<string, T> {
+  return new Map([...series].filter(([name]) => names.has(name)))
+}
+
+/** In the order the predecessor looked: who left, then where it broke. */
+function reasonOf(error: ProxyError, record: RequestRecord): ErrorReason | undefined {
+  switch (error.kind) {
+    case 'downstream-gone':
+      return record.backend === undefined ? undefined : 'canceled'
+    case 'timeout':
+      return 'timeout'
+    case 'upstream':
+      switch (error.phase) {
+        case 'tls':
+          return 'tls'
+        case 'pool':
+        case 'dns':
+        case 'connect':
+          return asksUpgrade(record) ? 'ws_dial' : 'dial'
+        default:
+          return asksUpgrade(record) ? 'ws_handshake' : 'other'
+      }
+    default:
+      return undefined
+  }
+}
+
+function asksUpgrade({ head }: RequestRecord): boolean {
+  return head.has('upgrade')
+}
+
+function gauge(name: string, help: string, read: () => number): MetricFamily {
+  return { name, help, type: 'gauge', samples: () => [{ labels: {}, value: read() }] }
+}
+
+function byClassFamily(name: string, help: string, all: () => Iterable<Series>): MetricFamily {
+  return {
+    name,
+    help,
+    type: 'counter',
+    *samples() {
+      for (const { byClass, labels } of all()) {
+        for (const [at, statusClass] of statusClasses.entries()) {
+          if (byClass[at]! > 0) yield { labels: { ...labels, status_class: statusClass }, value: byClass[at]! }
+        }
+      }
+    },
+  }
+}

@@ -1,0 +1,123 @@
+/** Options from where they are written: flags, environment, defaults. */
+import { environmentName, optionTable, type OptionName, type Options, type OptionSpec } from '../options.ts'
+import { withoutCounterpart } from './predecessor.ts'
+
+/** What the command line said, by option name: text, several texts, or a switch turned on or off. */
+export type FlagValues = Partial<Readonly<Record<OptionName, string | readonly string[] | boolean>>>
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+export type ReadOptions =
+  | { readonly options: Options; readonly warnings: readonly string[]; readonly problems?: undefined }
+  /** Each one sentence that names the option and the fix. */
+  | { readonly problems: readonly string[] }
+
+/**
+ * Reads every option. A text that cannot be read refuses; an empty variable counts as not set, except for a token, which
+ * somebody meant to set.
+ */
+export function readOptions(flags: FlagValues, environment: Environment): ReadOptions {
+  const problems: string[] = []
+  const warnings: string[] = []
+  const options: Record<string, unknown> = {}
+  for (const name of Object.keys(optionTable) as OptionName[]) {
+    options[name] = readOne(name, flags[name], environment, problems, warnings)
+  }
+  warnings.push(...warnAboutNames(environment))
+  const read = options as unknown as Options
+  checkTogether(read, problems)
+  return problems.length > 0 ? { problems } : { options: read, warnings }
+}
+
+function readOne(
+  name: OptionName,
+  given: string | readonly string[] | boolean | undefined,
+  environment: Environment,
+  problems: string[],
+  warnings: string[],
+): unknown {
+  const spec: OptionSpec = optionTable[name]
+  if (typeof given === 'boolean') return given
+  if (given !== undefined) return readTexts(spec, [given].flat(), `--${spec.flag}`, problems)
+
+  const ours = environmentName(name)
+  const own = environment[ours]
+  if (isGiven(spec, own)) return readTexts(spec, textsOf(spec, own), ours, problems)
+
+  const { predecessor } = spec
+  const theirs = predecessor === undefined ? undefined : environment[predecessor.name]
+  if (predecessor === undefined || !isGiven(spec, theirs)) return spec.fallback
+  if (!predecessor.read) return readTexts(spec, [theirs], predecessor.name, problems)
+  const value = predecessor.read(theirs)
+  if (value !== undefined) return value
+  warnings.push(`${predecessor.name} cannot be read and is ignored; set ${ours} to ${expectedBy(spec)}.`)
+  return spec.fallback
+}
+
+/** An empty variable is not set, but for a secret: whoever set it meant it to protect something. */
+function isGiven(spec: OptionSpec, text: string | undefined): text is string {
+  return text !== undefined && (text.trim() !== '' || spec.flag === undefined)
+}
+
+function textsOf(spec: OptionSpec, text: string): readonly string[] {
+  return spec.many ? text.split(',').filter((part) => part.trim() !== '') : [text]
+}
+
+function readTexts(spec: OptionSpec, texts: readonly string[], source: string, problems: string[]): unknown {
+  const values = texts.map((text) => {
+    const { success, data, error } = spec.read.safeParse(text)
+    if (!success) problems.push(`${source} must be ${error.issues[0]!.message}, and is ${describeText(text)}.`)
+    return data
+  })
+  return spec.many ? values : values.at(-1)
+}
+
+function expectedBy(spec: OptionSpec): string {
+  return spec.read.safeParse('').error?.issues[0]?.message ?? 'another value'
+}
+
+/** What kind of text it was; never the text. */
+function describeText(text: string): string {
+  const trimmed = text.trim()
+  if (trimmed === '') return 'empty'
+  if (/^-?\d+(\.\d+)?$/.test(trimmed)) return 'a bare number'
+  return `another text of ${[...trimmed].length} characters`
+}
+
+function checkTogether(options: Options, problems: string[]): void {
+  if (options.config !== undefined && options.manifests.length > 0) {
+    problems.push('--manifests and --config are both given; a config has one source, so leave one of them out.')
+  }
+  if ((options.adminTlsCert === undefined) !== (options.adminTlsKey === undefined)) {
+    problems.push('--admin-tls-cert and --admin-tls-key go together; give the one that is missing.')
+  }
+}
+
+/** Names that do nothing: the predecessor's that we have no use for, and ours misspelt. */
+function warnAboutNames(environment: Environment): string[] {
+  const warnings: string[] = []
+  const known = (Object.keys(optionTable) as OptionName[]).map(environmentName)
+  for (const name of Object.keys(environment).sort()) {
+    const why = Object.hasOwn(withoutCounterpart, name) ? withoutCounterpart[name] : undefined
+    if (why !== undefined && environment[name] !== '') warnings.push(`${name} is set and has no effect: ${why}.`)
+    else if (name.startsWith('HEADGATE_') && !known.includes(name)) {
+      const near = known.find((other) => isNear(name, other))
+      if (near !== undefined) warnings.push(`${name} is set and has no effect; did you mean ${near}?`)
+    }
+  }
+  return warnings
+}
+
+/** At most two letters inserted, left out or exchanged (Levenshtein distance). */
+function isNear(a: string, b: string): boolean {
+  if (Math.abs(a.length - b.length) > 2) return false
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[b.length]! <= 2
+}

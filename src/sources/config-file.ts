@@ -1,0 +1,39 @@
+/** A ProxyConfig in a JSON file: the body of a PUT /config. */
+import type { ConfigIssue } from '../config/issues.ts'
+import { parseProxyConfig } from '../config/proxy-config.ts'
+import type { Files } from '../runtime.ts'
+import type { Loaded, Source } from './source.ts'
+
+export function createConfigFileSource(files: Files, path: string): Source {
+  return {
+    kind: 'config',
+    paths: [path],
+    async load(): Promise<Loaded> {
+      let text: string
+      try {
+        text = await files.read(path)
+      } catch (error) {
+        return { problems: [`The config cannot be read: ${(error as Error).message}`] }
+      }
+      return readConfigText(text, path)
+    },
+  }
+}
+
+/** @param name of the file, for the messages */
+export function readConfigText(text: string, name: string): Loaded {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    // The parser's own words may quote the file, which may hold private keys.
+    return { problems: [`${name} is not one JSON value.`] }
+  }
+  const { config, issues, warnings } = parseProxyConfig(json)
+  if (config === undefined) return { problems: issues.map((issue) => describeIssue(issue, name)) }
+  return { config, findings: warnings.map((issue) => ({ level: 'warning', text: describeIssue(issue, name) })) }
+}
+
+function describeIssue({ path, message, fix }: ConfigIssue, name: string): string {
+  return `${name}: ${path === '' ? 'the config' : path} ${message}${fix === undefined ? '' : `; ${fix}`}.`
+}

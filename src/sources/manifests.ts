@@ -1,0 +1,64 @@
+/** Gateway API manifests in files and folders. */
+import { convert, type ConvertOptions } from '../gateway/convert.ts'
+import { formatDiagnostic, type Diagnostic } from '../gateway/diagnostics.ts'
+import { parseManifests, type Manifest } from '../gateway/manifest-files.ts'
+import type { FileEntry, Files } from '../runtime.ts'
+import type { Finding, Loaded, Source } from './source.ts'
+
+export const manifestExtensions = ['.yaml', '.yml', '.json'] as const
+
+/** The files behind some paths, each once, in the order of the paths. */
+export async function readManifestFiles(files: Files, paths: readonly string[]): Promise<readonly FileEntry[]> {
+  const entries = new Map<string, FileEntry>()
+  for (const path of paths) {
+    for (const entry of await files.readAll(path, manifestExtensions)) entries.set(entry.path, entry)
+  }
+  return [...entries.values()]
+}
+
+/** @returns the objects of all files; none when one of the files is not well-formed, and then the reasons */
+export function parseManifestFiles(entries: readonly FileEntry[]): {
+  readonly objects: readonly Manifest[]
+  readonly problems: readonly Diagnostic[]
+} {
+  const objects: Manifest[] = []
+  const problems: Diagnostic[] = []
+  for (const { path, text } of entries) {
+    const parsed = parseManifests(text, path)
+    objects.push(...parsed.objects)
+    problems.push(...parsed.diagnostics)
+  }
+  return problems.length > 0 ? { objects: [], problems } : { objects, problems }
+}
+
+/** Each load makes a config of the next version. */
+export function createManifestSource(
+  files: Files,
+  paths: readonly string[],
+  options: Omit<ConvertOptions, 'version'>,
+): Source {
+  let version = 0
+  return {
+    kind: 'manifests',
+    paths,
+    async load(): Promise<Loaded> {
+      let entries: readonly FileEntry[]
+      try {
+        entries = await readManifestFiles(files, paths)
+      } catch (error) {
+        return { problems: [`The manifests cannot be read: ${(error as Error).message}`] }
+      }
+      if (entries.length === 0) {
+        return { problems: [`There is no ${manifestExtensions.join(', ')} file in ${paths.join(', ')}.`] }
+      }
+      const { objects, problems } = parseManifestFiles(entries)
+      if (problems.length > 0) return { problems: problems.map(formatDiagnostic) }
+      const { config, diagnostics } = convert(objects, { ...options, version: ++version })
+      return { config, findings: diagnostics.map(findingOf) }
+    },
+  }
+}
+
+function findingOf(diagnostic: Diagnostic): Finding {
+  return { level: diagnostic.level, text: formatDiagnostic(diagnostic) }
+}

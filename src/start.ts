@@ -1,0 +1,294 @@
+/** Joins the rooms: a config from its source, the proxy on its addresses, the admin API beside it. */
+import { createAdmin } from './admin/app.ts'
+import type { RenderedMetrics } from './admin/control.ts'
+import { createConfigControl, type ConfigControl } from './control/config-control.ts'
+import { bind, untilDrained } from './control/doors.ts'
+import { readAdminTls, readToken } from './control/operator-files.ts'
+import { StartRefusal } from './control/start-refusal.ts'
+import { describeError } from './errors.ts'
+import { defaultHttp1Limits, type Http1Limits } from './http1/limits.ts'
+import { createHttp1Server, type Http1Server } from './http1/server.ts'
+import { createAccessLog } from './observe/access-log.ts'
+import { createRequestMetrics, type RequestMetrics } from './observe/request-metrics.ts'
+import { createServiceMetrics } from './observe/service-metrics.ts'
+import type { Options } from './options.ts'
+import { isLoopbackHost } from './options/address.ts'
+import { createProxy, type Proxy } from './proxy/proxy.ts'
+import type { RequestRecord } from './proxy/record.ts'
+import { toResponse } from './proxy/respond.ts'
+import type { Address, Entrance, Handler, Listener, Runtime } from './runtime.ts'
+import { createConfigFileSource } from './sources/config-file.ts'
+import { createManifestSource } from './sources/manifests.ts'
+import type { Source } from './sources/source.ts'
+import { createStateDirectory } from './sources/state-directory.ts'
+import { watchSource } from './sources/watch.ts'
+import type { LineSink, Log, MetricFamily } from './telemetry.ts'
+import { createTimers, type Timers } from './timers.ts'
+
+/** What the host brings besides a {@link Runtime}. */
+export interface Companions {
+  readonly log: Log
+  /** Where the access log goes. */
+  readonly accessLog: LineSink
+  /** Writes metrics as text, with those of the process. Absent: there is no `/metrics`. */
+  readonly renderMetrics?: ((families: readonly MetricFamily[]) => Promise<RenderedMetrics>) | undefined
+  /** Our own version. */
+  readonly version: string
+}
+
+export interface Entry {
+  readonly address: Address
+  readonly entrance: Entrance | undefined
+}
+
+export interface Service {
+  readonly entries: readonly Entry[]
+  readonly admin: Address
+  readonly proxy: Proxy
+  /**
+   * Not ready any more, accepts nothing more, waits for what is in flight, but no longer than the grace period.
+   *
+   * @returns once everything is closed; whether everything in flight could finish
+   */
+  stop(): Promise<boolean>
+  /** Ends what is in flight at once; a `stop()` under way then returns. */
+  abort(): void
+}
+
+/** @returns rejects with a {@link StartRefusal}, and then nothing is left open */
+export async function start(options: Options, runtime: Runtime, companions: Companions): Promise<Service> {
+  const { log, version } = companions
+  const { clock, files } = runtime
+  const token = await readToken(options, runtime)
+  const adminTls = await readAdminTls(options, runtime)
+  const timers = createTimers(clock)
+  const source = sourceOf(options, runtime)
+  const onLoopback = isLoopbackHost(options.admin.host)
+  const metrics = options.metrics && companions.renderMetrics ? createRequestMetrics() : undefined
+  const proxy = createProxyOf(options, runtime, timers, {
+    log,
+    ...recorderOf(options, companions, metrics),
+    allowLoopbackBackends: options.allowLoopbackBackends ?? (source !== undefined || onLoopback),
+  })
+  const control = createConfigControl({
+    proxy,
+    clock,
+    log,
+    files: source,
+    state:
+      source || options.stateDir === undefined
+        ? undefined
+        : createStateDirectory(files, clock, options.stateDir, options.stateMaxAgeMs),
+    onApplied: (config) => metrics?.configure(config),
+  })
+  await loadFirst(control, source)
+
+  const servers: Http1Server[] = []
+  const serviceMetrics = createServiceMetrics({
+    version,
+    runtime: runtime.name,
+    runtimeVersion: runtime.version,
+    connections: () => servers.reduce((sum, { connections }) => sum + connections.size, 0),
+    stats: proxy.stats,
+  })
+  const common = { timers, refuse: toResponse, limits: limitsOf(options) }
+  let draining = false
+
+  const adminServer = createHttp1Server({
+    ...common,
+    handler: adminHandler(),
+    onError: (error) => log.debug('admin request refused', { error: describeError(error) }),
+    scheme: adminTls ? 'https' : 'http',
+  })
+
+  function adminHandler(): Handler {
+    const { renderMetrics } = companions
+    const families = (): readonly MetricFamily[] => [
+      ...serviceMetrics.families(),
+      ...control.families(),
+      ...metrics!.families(proxy.stats),
+    ]
+    return createAdmin({
+      onLoopback,
+      token,
+      equalInConstantTime: (a, b) => runtime.equalInConstantTime(a, b),
+      bodyLimitBytes: options.adminBodyLimitBytes,
+      log,
+      metrics: metrics && renderMetrics ? () => renderMetrics(families()) : undefined,
+      control: {
+        ...control,
+        readiness() {
+          if (draining) return { ready: false, reason: 'draining' }
+          return proxy.config ? { ready: true } : { ready: false, reason: 'no config loaded' }
+        },
+        describe: () => ({
+          draining,
+          inFlight: proxy.stats.inFlight,
+          upgraded: proxy.stats.upgraded,
+          ...control.describe(),
+        }),
+      },
+    })
+  }
+
+  const listeners: Listener[] = []
+  const entries: Entry[] = []
+
+  async function open(): Promise<Address> {
+    for (const { address, entrance } of options.listen) {
+      const server = createHttp1Server({
+        ...common,
+        handler: proxy.fetch,
+        scheme: 'http',
+        entrance,
+        onError(error, peer) {
+          serviceMetrics.refused(error)
+          if (error.kind !== 'bad-request') log.error('request failed', { error: describeError(error) })
+          else log.debug('request refused', { error: describeError(error), peer: peer.host })
+        },
+      })
+      const listener = await bind(runtime, address, {}, server, '--listen')
+      listeners.push(listener)
+      servers.push(server)
+      entries.push({ address: listener.address, entrance })
+    }
+    const listener = await bind(runtime, options.admin, adminTls ? { tls: adminTls } : {}, adminServer, '--admin')
+    listeners.push(listener)
+    return listener.address
+  }
+
+  let admin: Address
+  try {
+    admin = await open()
+  } catch (error) {
+    proxy.close()
+    await Promise.all(listeners.map((listener) => listener.close()))
+    throw error
+  }
+  proxy.setOwnListeners([...entries.map(({ address }) => address), admin])
+  const watcher = source && watchSource(files, source, (loaded) => control.load(loaded))
+  const doors = listeners.slice(0, -1)
+  const adminDoor = listeners.at(-1)!
+
+  if (!onLoopback && token === undefined) {
+    log.warn('the admin API has no token and is not on loopback: /config is closed; set HEADGATE_AUTH_TOKEN')
+  }
+
+  function destroyClients(): void {
+    for (const server of servers) server.destroy()
+  }
+
+  async function drain(): Promise<boolean> {
+    draining = true
+    log.info('draining', { connections: servers.reduce((sum, { connections }) => sum + connections.size, 0) })
+    watcher?.close()
+    const closed = doors.map((listener) => listener.close())
+    for (const server of servers) server.drain()
+    const inTime = await untilDrained(runtime, servers, options.gracePeriodMs)
+    if (!inTime) log.warn('the grace period is over; what was in flight is cut off')
+    destroyClients()
+    proxy.close()
+    const adminClosed = adminDoor.close()
+    adminServer.drain()
+    adminServer.destroy()
+    await Promise.all([...closed, adminClosed])
+    log.info('stopped')
+    return inTime
+  }
+
+  let stopped: Promise<boolean> | undefined
+  let aborted = false
+  return {
+    entries,
+    admin,
+    proxy,
+    stop: () => (stopped ??= drain().then((inTime) => inTime && !aborted)),
+    abort() {
+      aborted ||= servers.some(({ connections }) => connections.size > 0)
+      destroyClients()
+    },
+  }
+}
+
+function sourceOf(options: Options, { files }: Runtime): Source | undefined {
+  const { manifests, config, gatewayClass, clusterDomain } = options
+  if (manifests.length > 0) {
+    return createManifestSource(files, manifests, {
+      clusterDomain,
+      ...(gatewayClass === undefined ? {} : { gatewayClass }),
+    })
+  }
+  return config === undefined ? undefined : createConfigFileSource(files, config)
+}
+
+async function loadFirst(control: ConfigControl, source: Source | undefined): Promise<void> {
+  if (source === undefined) {
+    await control.restore()
+    return
+  }
+  const loaded = await source.load()
+  if (loaded.problems) throw new StartRefusal(loaded.problems)
+  control.load(loaded)
+}
+
+function createProxyOf(
+  options: Options,
+  runtime: Runtime,
+  timers: Timers,
+  rest: Pick<Parameters<typeof createProxy>[0], 'log' | 'onRecord' | 'allowLoopbackBackends'>,
+): Proxy {
+  return createProxy({
+    ...rest,
+    runtime,
+    timers,
+    entrances: options.listen.flatMap(({ entrance }) => entrance ?? []),
+    pathNormalization: options.pathNormalization,
+    trustedProxies: options.trustedProxies,
+    pool: {
+      connectTimeoutMs: options.connectTimeoutMs,
+      idleTimeoutMs: options.backendIdleTimeoutMs,
+      maxConnections: options.backendMaxConnections,
+      maxWaiting: options.backendMaxWaiting,
+    },
+    http1: {
+      bodyStallTimeoutMs: options.stallTimeoutMs,
+      writeStallTimeoutMs: options.stallTimeoutMs,
+      upgradeIdleTimeoutMs: options.upgradeIdleTimeoutMs,
+    },
+  })
+}
+
+function limitsOf(options: Options): Http1Limits {
+  return {
+    ...defaultHttp1Limits,
+    maxHeadBytes: options.maxHeadBytes,
+    maxFieldLineBytes: Math.min(defaultHttp1Limits.maxFieldLineBytes, options.maxHeadBytes),
+    maxFieldLines: options.maxFieldLines,
+    headTimeoutMs: options.headTimeoutMs,
+    idleTimeoutMs: options.idleTimeoutMs,
+    bodyStallTimeoutMs: options.stallTimeoutMs,
+    writeStallTimeoutMs: options.stallTimeoutMs,
+    upgradeIdleTimeoutMs: options.upgradeIdleTimeoutMs,
+  }
+}
+
+function recorderOf(
+  options: Options,
+  companions: Companions,
+  metrics: RequestMetrics | undefined,
+): { onRecord?: (record: RequestRecord) => void } {
+  const accessLog = options.accessLog
+    ? createAccessLog({
+        sampling: options.accessLogSampling,
+        query: options.accessLogQuery,
+        sink: companions.accessLog,
+      })
+    : undefined
+  if (!accessLog) return metrics ? { onRecord: (record) => metrics.record(record) } : {}
+  return {
+    onRecord(record) {
+      metrics?.record(record)
+      accessLog(record)
+    },
+  }
+}
