@@ -1,6 +1,6 @@
 import type { ValueMatch } from '../config/proxy-config.ts'
 import { compilePatterns } from '../config/regex.ts'
-import { fieldValues } from '../http/values.ts'
+import { fieldValue, fieldValues } from '../http/values.ts'
 import type { Condition, Subject } from './condition.ts'
 
 /**
@@ -26,9 +26,10 @@ function headerCondition(name: string, { type, value, anchored = false }: ValueM
     return values.length > 1 ? [...values, values.join(', ')] : values
   }
   if (type === 'Exact') {
-    const holds = (subject: Subject): boolean => {
-      const values = fieldValues(subject.request, name)
-      return values.length === 1 ? values[0] === value : values.length > 1 && read(subject).includes(value)
+    const holds = ({ request }: Subject): boolean => {
+      const joined = fieldValue(request, name)
+      if (joined === value) return true
+      return joined !== null && joined.includes(value) && fieldValues(request, name).includes(value)
     }
     return { key, exact: value, read, holds }
   }

@@ -10,10 +10,14 @@ const MAX_HOST_LENGTH = 253
  * @returns '' for what cannot be anybody's host name
  */
 export function hostOf(authority: string): string {
-  let end = authority.indexOf(authority.startsWith('[') ? ']' : ':')
-  if (authority.startsWith('[')) end++
-  const host = canonicalHostname(end > 0 ? authority.slice(0, end) : authority)
+  const host = canonicalHostname(withoutPort(authority))
   return host.length > MAX_HOST_LENGTH ? '' : host
+}
+
+function withoutPort(authority: string): string {
+  if (authority.startsWith('[')) return authority.slice(0, authority.indexOf(']') + 1)
+  const colon = authority.indexOf(':')
+  return colon === -1 ? authority : authority.slice(0, colon)
 }
 
 /** Hostname patterns: an exact name, `*.suffix`, or '' for every host. */
