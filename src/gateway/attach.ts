@@ -6,7 +6,7 @@ import { effectiveHostnames } from './hostnames.ts'
 import { type Labels, selects } from './labels.ts'
 import type { GatewayModel, ListenerModel } from './listeners.ts'
 import { gatewayGroup, hostname, parentRef, type ParentRef } from './manifests.ts'
-import { read } from './reading.ts'
+import { read, readItems } from './reading.ts'
 
 /** One listener that serves the route, and the hosts it serves there; none means every host. */
 export interface Attachment {
@@ -39,15 +39,29 @@ export function attachRoute(route: AttachingRoute, parents: Parents, report: Rep
       fix: 'Add a parentRef',
     })
   }
+  const reading = { field: 'spec.parentRefs', report, consequence: 'the route is not attached' }
+  const items = readItems(route.parentRefs, reading, 32) ?? []
+  const refs = items.map((value, i) => read(parentRef, value, { ...reading, field: `spec.parentRefs[${i}]` }))
   const attachments = new Map<string, Attachment>()
-  for (const [i, value] of route.parentRefs.entries()) {
-    const field = `spec.parentRefs[${i}]`
-    const ref = read(parentRef, value, { field, report, consequence: 'the route is not attached by it' })
+  for (const [i, ref] of refs.entries()) {
     if (ref === undefined || hostnames === undefined) continue
+    const field = `spec.parentRefs[${i}]`
+    if (refs.slice(0, i).some((earlier) => earlier !== undefined && isSameParent(earlier, ref, route.namespace))) {
+      const message = 'The parent is named before; a cluster accepts it only with another sectionName or port each time'
+      report({ level: 'warning', field, message })
+    }
     for (const attachment of attachTo(ref, route, hostnames, parents, field, report))
       attachments.set(attachment.listener.name, attachment)
   }
   return [...attachments.values()]
+}
+
+/** Whether two references are to one parent, and do not tell apart which part of it they mean. */
+function isSameParent(a: ParentRef, b: ParentRef, home: string): boolean {
+  const same = a.group === b.group && a.kind === b.kind && a.name === b.name
+  const whole = [a, b].some((ref) => ref.sectionName === undefined && ref.port === undefined)
+  const part = a.sectionName === b.sectionName && a.port === b.port
+  return same && (a.namespace ?? home) === (b.namespace ?? home) && (whole || part)
 }
 
 /** @returns `undefined` if there were hostnames and none is left: to serve every host instead would be worse than none */
@@ -57,10 +71,10 @@ function readHostnames(values: readonly unknown[], report: Report): readonly str
     consequence: 'the route does not serve it',
     condition: { type: 'Accepted', reason: 'UnsupportedValue' },
   }
-  const names = values
-    .map((value, i) => read(hostname, value, { ...reading, field: `spec.hostnames[${i}]` }))
+  const names = readItems(values, { ...reading, field: 'spec.hostnames' }, 16)
+    ?.map((value, i) => read(hostname, value, { ...reading, field: `spec.hostnames[${i}]` }))
     .filter((name) => name !== undefined)
-  return values.length > 0 && names.length === 0 ? undefined : names
+  return values.length > 0 && names?.length === 0 ? undefined : names
 }
 
 function attachTo(

@@ -5,7 +5,8 @@ import { demandsTls } from './backend-tls.ts'
 import type { Report } from './diagnostics.ts'
 import { numericTargetPort, portNames, readyEndpoints } from './endpoints.ts'
 import { isPermitted, type Referrer } from './grants.ts'
-import type { EndpointSlice, Found, Inventory } from './inventory.ts'
+import type { EndpointSlice } from './endpoint-slices.ts'
+import type { Found, Inventory } from './inventory.ts'
 import type { BackendObjectReference, Service, ServicePort } from './manifests.ts'
 import { printable } from './reading.ts'
 
@@ -49,14 +50,14 @@ export const nowhere = 'http://backend.invalid'
  * many routes use it; what is wrong with a reference belongs to the route, the rule and the backendRef that holds it.
  */
 export function createBackendResolver(inventory: Inventory, clusterDomain: string): ResolveBackend {
-  const known = new Map<ServicePort, readonly BackendEndpoint[] | undefined>()
+  const known = new Map<ServicePort, BackendEndpoint[] | undefined>()
 
   const endpointsOf = (
     found: Found<Service>,
     key: string,
     port: ServicePort,
     host: string,
-  ): readonly BackendEndpoint[] | undefined => {
+  ): BackendEndpoint[] | undefined => {
     if (!known.has(port)) known.set(port, findEndpoints(found, inventory.endpointSlices.get(key) ?? [], port, host))
     return known.get(port)
   }
@@ -134,7 +135,7 @@ export function createBackendResolver(inventory: Inventory, clusterDomain: strin
         url: `http://${host}:${number}`,
         ...(protocol === 'h2c' && { protocol }),
         ...(protocol === 'websocket' && { websocket: true }),
-        ...(endpoints !== undefined && { endpoints: [...endpoints] }),
+        ...(endpoints !== undefined && { endpoints }),
       },
     }
   }
@@ -163,7 +164,7 @@ function findEndpoints(
   if (slices.length > 0) {
     const endpoints = readyEndpoints(service, port, slices)
     if (endpoints.length === 0) {
-      const named = slices.some(({ content }) => content?.ports.some(({ name }) => name === port.name))
+      const named = slices.some(({ ports }) => ports.some(({ name }) => name === port.name))
       const message = `No endpoint is ready for port ${port.port}; its share of the requests is answered with 503`
       const fix = `A port ${port.name === '' ? 'without a name' : `named ${printable(port.name)}`} is wanted; its EndpointSlices have ${portNames(slices).join(', ') || 'none'}`
       report({ level: 'warning', field, message, ...(!named && { fix }) })

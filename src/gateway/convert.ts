@@ -1,15 +1,14 @@
 /** What Kubernetes says, as what the data plane is to do. */
 
-import type { Listener, ProxyConfig, Rule } from '../config/proxy-config.ts'
-import { type Attachment, attachRoute, type Parents } from './attach.ts'
-import { createBackendResolver, type ResolveBackend } from './backends.ts'
+import type { Listener, ProxyConfig } from '../config/proxy-config.ts'
+import type { Parents } from './attach.ts'
+import { createBackendResolver } from './backends.ts'
 import type { Diagnostic } from './diagnostics.ts'
-import { convertHttpRule, type Scene } from './http-rules.ts'
+import { convertHttpRoute } from './http-routes.ts'
 import { type Found, type Inventory, keyOf, takeInventory } from './inventory.ts'
 import { type GatewayModel, modelGateway } from './listeners.ts'
 import type { Manifest } from './manifest-files.ts'
-import { gatewayGroup, type HttpRoute } from './manifests.ts'
-import { readItems } from './reading.ts'
+import type { HttpRoute } from './manifests.ts'
 
 export interface ConvertOptions {
   /** Serve the Gateways of this class only; absent: every Gateway. */
@@ -63,42 +62,6 @@ function modelGateways(inventory: Inventory, gatewayClass: string | undefined): 
       return [keyOf(found.object), ours ? modelGateway(found, inventory) : undefined]
     }),
   )
-}
-
-function convertHttpRoute(
-  { object, report }: Found<HttpRoute>,
-  parents: Parents,
-  resolveBackend: ResolveBackend,
-): Rule[] {
-  const { metadata, spec } = object
-  const kind = 'HTTPRoute'
-  const attachments = attachRoute(
-    { kind, namespace: metadata.namespace, parentRefs: spec.parentRefs, hostnames: spec.hostnames },
-    parents,
-    report,
-  )
-  const items = readItems(spec.rules, { field: 'spec.rules', report, consequence: 'the route is left out' }, 16) ?? []
-  const route = { group: gatewayGroup, kind, namespace: metadata.namespace, name: metadata.name }
-  const bodies = items.map((item, index) => convertHttpRule(item, index, { route, resolveBackend, report }))
-  const places = groupByHostnames(attachments)
-  return bodies.flatMap((body) =>
-    body === undefined ? [] : places.map((place): Rule => ({ route: body.route, ...place, ...body })),
-  )
-}
-
-/** Listeners on which a route serves the same hosts share its rules. */
-function groupByHostnames(attachments: readonly Attachment[]): Scene[] {
-  const places = new Map<string, { listeners: string[]; hostnames: string[] }>()
-  for (const { listener, hostnames } of attachments) {
-    const key = [...hostnames].sort().join(' ')
-    const place = places.get(key)
-    if (place === undefined) places.set(key, { listeners: [listener.name], hostnames: [...hostnames] })
-    else place.listeners.push(listener.name)
-  }
-  return [...places.values()].map(({ listeners, hostnames }) => ({
-    listeners,
-    ...(hostnames.length > 0 && { hostnames }),
-  }))
 }
 
 /** @see Gateway API HTTPRouteRule.matches: the oldest route, then the first in alphabetical order of namespace/name */

@@ -3,6 +3,7 @@
 import type { z } from 'zod'
 import { readTlsTargets, type TlsTarget } from './backend-tls.ts'
 import { type Diagnostic, type ObjectName, type Place, type Report, reporter } from './diagnostics.ts'
+import { type EndpointSlice, readEndpointSlice } from './endpoint-slices.ts'
 import { type Grant, type Grants, readGrant } from './grants.ts'
 import type { Labels } from './labels.ts'
 import { isRecord, type Manifest } from './manifest-files.ts'
@@ -30,13 +31,6 @@ export interface Inventory {
   readonly secrets: ReadonlyMap<string, schemas.Secret>
   /** Labels by the namespace's name, of the namespaces that are among the manifests. */
   readonly namespaces: ReadonlyMap<string, Labels>
-}
-
-/** An EndpointSlice without `content` is one that could not be read: it is there, and has no endpoint. */
-export interface EndpointSlice {
-  readonly name: string
-  readonly report: Report
-  readonly content: schemas.EndpointSliceContent | undefined
 }
 
 /** The label by which an EndpointSlice belongs to its Service. */
@@ -144,12 +138,7 @@ const kinds: readonly Kind[] = [
         report({ level: 'warning', field: 'metadata.labels', message, fix: `Add the label ${serviceNameLabel}` })
         return
       }
-      const content = read(schemas.endpointSliceContent, value, {
-        field: '',
-        report,
-        consequence: 'none of its endpoints is used',
-      })
-      addTo(endpointSlices, `${namespace}/${service}`, { name, report, content })
+      addTo(endpointSlices, `${namespace}/${service}`, readEndpointSlice(name, value, report))
     },
   ),
 ]

@@ -6,7 +6,7 @@ import type { Condition, Report } from './diagnostics.ts'
 import { isPermitted } from './grants.ts'
 import { type Found, type Inventory, keyOf } from './inventory.ts'
 import * as schemas from './manifests.ts'
-import { read } from './reading.ts'
+import { read, readItems } from './reading.ts'
 
 export interface GatewayModel {
   readonly namespace: string
@@ -31,23 +31,16 @@ interface Candidate {
 export function modelGateway({ object, report }: Found<schemas.Gateway>, inventory: Inventory): GatewayModel {
   const { namespace, name } = object.metadata
   const candidates: Candidate[] = []
-  for (const [i, value] of object.spec.listeners.entries()) {
+  const reading = { report, consequence: 'the listener is not served', condition: notAccepted('Invalid') }
+  const items = readItems(object.spec.listeners, { ...reading, field: 'spec.listeners' }, 64)
+  for (const [i, value] of items?.entries() ?? []) {
     const field = `spec.listeners[${i}]`
-    const spec = read(schemas.listener, value, {
-      field,
-      report,
-      consequence: 'the listener is not served',
-      condition: notAccepted('Invalid'),
-    })
+    const spec = read(schemas.listener, value, { ...reading, field })
     if (spec !== undefined) candidates.push({ field, spec })
   }
-  if (object.spec.listeners.length === 0) {
-    report({
-      level: 'error',
-      field: 'spec.listeners',
-      message: 'A Gateway needs a listener',
-      condition: notAccepted('Invalid'),
-    })
+  if (items?.length === 0) {
+    const { condition } = reading
+    report({ level: 'error', field: 'spec.listeners', message: 'A Gateway needs a listener', condition })
   }
   if (object.spec.infrastructure?.parametersRef !== undefined) {
     report({

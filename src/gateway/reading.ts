@@ -72,8 +72,8 @@ export function read<S extends z.ZodType>(schema: S, value: unknown, reading: Re
   return undefined
 }
 
-/** What a ProxyConfig can hold in one list of a rule. */
-const longestList = 1024
+/** How far beyond a cluster's limits we go: far enough for files, and not so far that lists of lists explode. */
+const leniency = 8
 
 /**
  * Reads a list whose items are read one by one, so that one bad item does not take the others with it.
@@ -88,7 +88,7 @@ export function readItems(value: unknown, reading: Reading, limit: number): read
     refuse(reading, `${lastPart(field)} must be a list; ${consequence}`)
     return undefined
   }
-  if (value.length > longestList) {
+  if (value.length > leniency * limit) {
     refuse(reading, `${value.length} ${lastPart(field)} are too many; ${consequence}`)
     return undefined
   }
