@@ -40,6 +40,10 @@ export function convert(manifests: readonly Manifest[], options: ConvertOptions 
   const diagnostics: Diagnostic[] = []
   const inventory = takeInventory(manifests, diagnostics)
   const gateways = modelGateways(inventory, options.gatewayClass)
+  if (options.gatewayClass !== undefined && [...gateways.values()].every((gateway) => gateway === undefined)) {
+    const message = `No Gateway among the manifests is of class ${options.gatewayClass}, so nothing is served`
+    diagnostics.push({ level: 'warning', message })
+  }
   const parents: Parents = { gateways, namespaces: inventory.namespaces }
   const resolveBackend = createBackendResolver(inventory, options.clusterDomain ?? 'cluster.local')
 

@@ -11,7 +11,7 @@ import {
   portNumber,
   preciseHostname,
 } from './manifests.ts'
-import { printable, read, readItems, type Reading, refuse } from './reading.ts'
+import { lastPart, printable, read, readItems, type Reading, refuse } from './reading.ts'
 
 export interface FilterScope extends Reading {
   /** Whether the rule has exactly one match, and that on a PathPrefix: only then is there a prefix to replace. */
@@ -293,8 +293,4 @@ function convertMirror(value: unknown, scope: FilterScope): Filter | 'dropped' |
       ...(endpoints !== undefined && { endpoints }),
     },
   }
-}
-
-function lastPart(path: string): string {
-  return path.slice(path.lastIndexOf('.') + 1)
 }

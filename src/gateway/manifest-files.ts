@@ -29,6 +29,8 @@ const deepestNesting = 200
 /** An alias may stand for a list of aliases, and so on: ten lines can mean ten billion values. */
 const mostAliases = 100
 const mostErrors = 10
+/** A cluster's worth of routes. More than that is not a manifest but a mistake, or an attack. */
+const longestText = 32 * 1024 * 1024
 
 const yamlOptions: ParseOptions & DocumentOptions & SchemaOptions = {
   version: '1.2',
@@ -63,6 +65,10 @@ export function parseManifests(text: string, fileName: string): { objects: Manif
     problems.push({ level: 'error', file: fileName, line, column: col, message, ...(fix === undefined ? {} : { fix }) })
   }
 
+  if (text.length > longestText) {
+    const message = `The file is longer than ${longestText} characters`
+    return { objects, diagnostics: [{ level: 'error', file: fileName, line: 1, column: 1, message }] }
+  }
   for (const document of documents(text, lines, complain)) {
     for (const { message, pos } of document.errors) complain(message, pos[0])
     // With these options a warning means a tag of somebody's own.

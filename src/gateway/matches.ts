@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { findMatchFault } from '../config/match-faults.ts'
 import type { Match } from '../config/proxy-config.ts'
 import { headerName } from './manifests.ts'
-import { fieldPath, printable, read, readItems, type Reading, refuse } from './reading.ts'
+import { fieldPath, lastPart, printable, read, readItems, type Reading, refuse } from './reading.ts'
 
 const valueMatch = (name: z.ZodString, longest: number) =>
   z.strictObject({
@@ -57,7 +57,7 @@ function convertMatch(value: unknown, reading: Reading): Match | undefined {
   }
   const fault = findMatchFault(match, reading.field) ?? findPathFault(match, reading.field)
   if (fault !== undefined) {
-    const message = `${describe(match, fault.path)} ${fault.message}; ${reading.consequence}`
+    const message = `${describe(match, fault)}; ${reading.consequence}`
     refuse({ ...reading, field: fault.path }, message, fault.fix)
     return undefined
   }
@@ -114,7 +114,8 @@ function findPathFault({ path }: Match, field: string): Fault | undefined {
   }
 }
 
-function describe(match: Match, path: string): string {
-  const part = path.slice(path.lastIndexOf('.') + 1)
-  return part === 'value' && path.endsWith('.path.value') ? `Path ${printable(match.path?.value ?? '')}` : part
+/** A path may be quoted. What a header or a parameter is compared with may be a credential. */
+function describe({ path }: Match, fault: Fault): string {
+  if (fault.path.endsWith('.path.value')) return `Path ${printable(path?.value ?? '')} ${fault.message}`
+  return `${lastPart(fault.path)} ${fault.message.replace(/: `.*$/s, '')}`
 }

@@ -133,7 +133,8 @@ function sentence(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
-function lastPart(field: string): string {
+/** What a message calls a field whose whole path stands beside it. */
+export function lastPart(field: string): string {
   return field.slice(field.lastIndexOf('.') + 1)
 }
 

@@ -49,6 +49,10 @@ describe('options', () => {
     expect(convertAll(objects, { gatewayClass: 'headgate' }).rules[0]?.listeners).toEqual(['default/web/http'])
     // A Gateway of somebody else is no mistake of the route's.
     expect(convertAll(objects, { gatewayClass: 'headgate' }).findings).toEqual([])
+    expect(convertAll(objects, { gatewayClass: 'nobody' })).toMatchObject({
+      rules: [],
+      findings: ['warning No Gateway among the manifests is of class nobody, so nothing is served.'],
+    })
   })
 })
 
@@ -155,6 +159,16 @@ describe('hostile manifests', () => {
     const { rules } = convertAll([gateway, ...odd])
     expect(rules.map(({ unavailableStatus }) => unavailableStatus)).toEqual([undefined, 500])
     expect(({} as { filters?: unknown }).filters).toBeUndefined()
+  })
+
+  test('what a header is compared with is not repeated: it may be a credential', () => {
+    const headers = [{ type: 'RegularExpression', name: 'Authorization', value: 'Bearer hunter2(' }]
+    const queryParams = [{ type: 'RegularExpression', name: 'token', value: 'hunter2[' }]
+    const spec = { rules: [{ matches: [{ headers }, { queryParams }] }] }
+    const { findings } = convertAll([gateway, route(spec)])
+    expect(findings).toHaveLength(2)
+    expect(findings.join()).toContain('value is no usable regular expression: missing closing )')
+    expect(findings.join()).not.toContain('hunter2')
   })
 
   test('names and keys cannot break out of a log line', () => {
