@@ -1,7 +1,8 @@
 /**
  * `Headers` over a {@link Head}: reads search the received text, writes note an edit.
  *
- * `instanceof Headers` holds. Every member is overridden, since the platform's own would look for private state.
+ * `instanceof Headers` holds. Every member is overridden, since the platform's own would look for private state. The
+ * platform's constructors do as well: hand them `[...headers]`.
  */
 import type { Field } from '../runtime.ts'
 import type { HeaderEdits } from './edits.ts'
@@ -68,6 +69,19 @@ export class LazyHeaders {
 
   [Symbol.iterator](): IterableIterator<[string, string]> {
     return this.entries()
+  }
+
+  /** As Bun has it, where JSON.stringify() shows every field. */
+  toJSON(): Record<string, string | string[]> {
+    const cookies = this.getSetCookie()
+    const all: Record<string, string | string[]> = Object.fromEntries(this.#sorted())
+    if (cookies.length > 0) all['set-cookie'] = cookies
+    return all
+  }
+
+  /** Bun's: the number of fields. */
+  get count(): number {
+    return new Set(this.#sorted().map(([name]) => name)).size
   }
 
   get [Symbol.toStringTag](): string {

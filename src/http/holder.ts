@@ -68,6 +68,18 @@ export class BodyHolder {
     return new Uint8Array(await this.real(head).arrayBuffer())
   }
 
+  /** Not the platform's own: Bun forgets the type of a body that is a stream. */
+  async blob(head: Head): Promise<Blob> {
+    return new Blob([await this.real(head).arrayBuffer()], { type: head.get('content-type') ?? '' })
+  }
+
+  /** @throws TypeError when the body is used */
+  textStream(head: Head): ReadableStream<string> {
+    if (this.used) throw new TypeError('body has been used already')
+    const { body } = this.real(head)
+    return (body ?? new Blob([]).stream()).pipeThrough(new TextDecoderStream())
+  }
+
   /** A second stream with the same bytes; this one keeps the first. @throws TypeError when the body is used */
   tee(head: Head): ReadableStream<Uint8Array> | null {
     if (this.used) throw new TypeError('body has been used already')

@@ -97,23 +97,26 @@ export class EngineRequest {
     return this.holder.used
   }
 
-  arrayBuffer(): Promise<ArrayBuffer> {
+  async arrayBuffer(): Promise<ArrayBuffer> {
     return this.holder.real(this.head).arrayBuffer()
   }
-  blob(): Promise<Blob> {
-    return this.holder.real(this.head).blob()
+  async blob(): Promise<Blob> {
+    return this.holder.blob(this.head)
   }
   bytes(): Promise<Uint8Array> {
     return this.holder.bytes(this.head)
   }
-  formData(): Promise<FormData> {
+  async formData(): Promise<FormData> {
     return this.holder.real(this.head).formData()
   }
-  json(): Promise<unknown> {
+  async json(): Promise<unknown> {
     return this.holder.real(this.head).json()
   }
-  text(): Promise<string> {
+  async text(): Promise<string> {
     return this.holder.real(this.head).text()
+  }
+  textStream(): ReadableStream<string> {
+    return this.holder.textStream(this.head)
   }
 
   /** A platform Request with its own copy of the body. @throws TypeError for methods that Fetch forbids, or a used body */
@@ -141,6 +144,10 @@ export class EngineRequest {
   }
   get isReloadNavigation(): boolean {
     return false
+  }
+  /** Node's. */
+  get attribute(): undefined {
+    return undefined
   }
   get keepalive(): boolean {
     return false
@@ -274,7 +281,7 @@ function genuineOf(own: EngineRequest, body: ReadableStream<Uint8Array> | null):
   const bodiless = own.method === 'GET' || own.method === 'HEAD'
   const init = {
     method: own.method,
-    headers: own.headers,
+    headers: own.head.fields() as [string, string][],
     body: bodiless ? null : body,
     signal: own.signal,
     duplex: 'half',

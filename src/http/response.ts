@@ -48,29 +48,33 @@ export class EngineResponse {
   get bodyUsed(): boolean {
     return this.holder.used
   }
-  arrayBuffer(): Promise<ArrayBuffer> {
+  async arrayBuffer(): Promise<ArrayBuffer> {
     return this.holder.real(this.head).arrayBuffer()
   }
-  blob(): Promise<Blob> {
-    return this.holder.real(this.head).blob()
+  async blob(): Promise<Blob> {
+    return this.holder.blob(this.head)
   }
   bytes(): Promise<Uint8Array> {
     return this.holder.bytes(this.head)
   }
-  formData(): Promise<FormData> {
+  async formData(): Promise<FormData> {
     return this.holder.real(this.head).formData()
   }
-  json(): Promise<unknown> {
+  async json(): Promise<unknown> {
     return this.holder.real(this.head).json()
   }
-  text(): Promise<string> {
+  async text(): Promise<string> {
     return this.holder.real(this.head).text()
+  }
+  textStream(): ReadableStream<string> {
+    return this.holder.textStream(this.head)
   }
 
   /** A platform Response with its own copy of the body. @throws RangeError for a 1xx status, TypeError for a used body */
   clone(): Response {
     const body = this.holder.tee(this.head)
-    return new Response(body, { status: this.status, statusText: this.statusText, headers: this.headers })
+    const headers = this.head.fields() as [string, string][]
+    return new Response(body, { status: this.status, statusText: this.statusText, headers })
   }
 
   get webSocket(): null {
