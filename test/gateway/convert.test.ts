@@ -91,6 +91,19 @@ describe('manifests as the API server would see them', () => {
     expect(objects).toEqual(before)
   })
 
+  test('of an object that two files hold the last one counts, as with kubectl apply, and it is said', () => {
+    const files = [
+      route({ rules: [redirect], hostnames: ['a.org'] }),
+      route({ rules: [redirect], hostnames: ['b.org'] }),
+    ]
+    const manifests = [gateway, ...files].map((value, i) => ({ value, file: `${i}.yaml`, line: 1 }))
+    const { config, diagnostics } = convert(manifests)
+    expect(config.rules.map(({ hostnames }) => hostnames)).toEqual([['b.org']])
+    expect(diagnostics.map(formatDiagnostic)).toEqual([
+      '2.yaml:1: HTTPRoute default/shop: It also stands in 1.yaml:1; the last one counts, as with kubectl apply. Keep one of them.',
+    ])
+  })
+
   test('the same manifests in another order make the same config', () => {
     const objects = [gateway, route({ rules: [redirect] }), route({ rules: [redirect] }, { name: 'a' })]
     expect(convertAll(objects.toReversed()).rules).toEqual(convertAll(objects).rules)
