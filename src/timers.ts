@@ -27,6 +27,8 @@ export interface Timers {
   now(): number
   /** `delayMs` may be `Infinity`, which disarms. */
   arm(entry: TimerEntry, delayMs: number): void
+  /** The same with a point in time, for those who have just asked the clock. */
+  armAt(entry: TimerEntry, deadlineMs: number): void
   /** Cheap; the entry stays linked for a while. For entries that are armed again and again. */
   disarm(entry: TimerEntry): void
   /** Takes the entry out at once, so that nothing refers to it. For entries that are done. */
@@ -98,29 +100,28 @@ export function createTimers(clock: Clock): Timers {
     }
   }
 
+  function armAt(entry: TimerEntry, deadlineMs: number): void {
+    entry.deadlineMs = deadlineMs
+    if (deadlineMs === Infinity) return
+    if (stop === undefined) {
+      hand = Math.floor(clock.now() / tickMs)
+      stop = clock.every(tickMs, turn)
+    }
+    const tick = tickOf(deadlineMs)
+    if (entry.slot === -1) link(entry, tick)
+    else {
+      const linkedTick = hand + 1 + ((entry.slot - ((hand + 1) % slots) + slots) % slots)
+      if (tick < linkedTick) {
+        unlink(entry)
+        link(entry, tick)
+      }
+    }
+  }
+
   return {
     now: () => clock.now(),
-    arm(entry, delayMs) {
-      if (delayMs === Infinity) {
-        entry.deadlineMs = Infinity
-        return
-      }
-      if (stop === undefined) {
-        hand = Math.floor(clock.now() / tickMs)
-        stop = clock.every(tickMs, turn)
-      }
-      const deadlineMs = clock.now() + Math.max(delayMs, 0)
-      entry.deadlineMs = deadlineMs
-      const tick = tickOf(deadlineMs)
-      if (entry.slot === -1) link(entry, tick)
-      else {
-        const linkedTick = hand + 1 + ((entry.slot - ((hand + 1) % slots) + slots) % slots)
-        if (tick < linkedTick) {
-          unlink(entry)
-          link(entry, tick)
-        }
-      }
-    },
+    arm: (entry, delayMs) => armAt(entry, delayMs === Infinity ? Infinity : clock.now() + Math.max(delayMs, 0)),
+    armAt,
     disarm(entry) {
       entry.deadlineMs = Infinity
     },
