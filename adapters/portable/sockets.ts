@@ -11,15 +11,15 @@ const keepAliveMs = 30_000
 export interface DialOptions {
   /** Makes the buffer that a dialled socket reads into; absent: the runtime makes one for each read. */
   readonly ownBuffer?: (() => OwnBuffer) | undefined
-  /** Wraps a dialled or accepted plain socket; absent: {@link NetSocket}. */
-  readonly wrap?: ((socket: NodeSocket, buffer: OwnBuffer | undefined) => Socket) | undefined
+  /** Wraps a plain socket, or says with `undefined` that it cannot; absent: {@link NetSocket}. */
+  readonly wrap?: ((socket: NodeSocket, side: 'accepted' | 'dialled') => Socket | undefined) | undefined
 }
 
 /** @returns rejects with a {@link SocketError} */
 export function connect(to: Address, options: ConnectOptions, dial: DialOptions = {}): Promise<Socket> {
   return new Promise((resolve, reject: (error: SocketError) => void) => {
     const { tls } = options
-    const buffer = tls ? undefined : dial.ownBuffer?.()
+    const buffer = tls || dial.wrap ? undefined : dial.ownBuffer?.()
     const base = {
       host: to.host,
       port: to.port,
@@ -66,7 +66,7 @@ export function connect(to: Address, options: ConnectOptions, dial: DialOptions 
       clearTimeout(timer)
       socket.removeAllListeners('error')
       socket.removeAllListeners('close')
-      resolve(!tls && dial.wrap ? dial.wrap(socket, buffer) : new NetSocket(socket, buffer))
+      resolve((!tls && dial.wrap?.(socket, 'dialled')) || new NetSocket(socket, buffer))
     })
   })
 }
@@ -92,7 +92,7 @@ export function listen(
           },
           (socket) => accept(new NetSocket(socket)),
         )
-      : createServer(settings, (socket) => accept(dial.wrap ? dial.wrap(socket, undefined) : new NetSocket(socket)))
+      : createServer(settings, (socket) => accept(dial.wrap?.(socket, 'accepted') ?? new NetSocket(socket)))
     server.once('error', (error) => reject(socketError(error)))
     server.listen({ host: at.host, port: at.port, backlog: options.backlog ?? 4096 }, () => {
       server.removeAllListeners('error')

@@ -1,0 +1,220 @@
+/**
+ * A TCP socket on Node's own stream handle, past `net.Socket`'s streams: no Readable, no Writable, no tick for each write.
+ *
+ * The handle's methods are Node's inner API (`lib/internal/stream_base_commons.js`, `src/stream_base.cc`), the same since
+ * Node 12, but promised to nobody. So this is only used when everything it needs is there and a self-test passed
+ * (`fast-sockets.ts`), and it can be switched off. `net.Socket` keeps the lifecycle: connecting, shutting down, closing.
+ */
+import type { Socket as NodeSocket } from 'node:net'
+import { getSystemErrorName } from 'node:util'
+import { socketError } from '../portable/socket-error.ts'
+import { latin1 } from '../portable/net-socket.ts'
+import type { Address, Socket, SocketError, SocketEvents } from '../../src/runtime.ts'
+import type { ReadBuffers } from './read-buffers.ts'
+
+/** What we use of Node's `TCP` handle. */
+export interface StreamHandle {
+  onread: (arrayBuffer?: ArrayBuffer) => Uint8Array | undefined
+  readStart(): number
+  readStop(): number
+  useUserBuffer(buffer: Uint8Array): void
+  writeLatin1String(request: WriteRequest, text: string): number
+  writeBuffer(request: WriteRequest, bytes: Uint8Array): number
+  writev(request: WriteRequest, chunks: readonly (string | Uint8Array)[], allBuffers: boolean): number
+}
+
+export interface WriteRequest {
+  handle: StreamHandle
+  oncomplete: (status: number) => void
+}
+
+/** `process.binding('stream_wrap')`, as far as we use it. */
+export interface StreamBinding {
+  readonly WriteWrap: new () => WriteRequest
+  /** Results of the last call into or out of a handle, by index. */
+  readonly streamBaseState: Int32Array
+  readonly kReadBytesOrError: number
+  readonly kLastWriteWasAsync: number
+}
+
+const endOfFile = -4095 // UV_EOF
+/** Strings up to this size are written from the stack, without an allocation. */
+const oneWriteBytes = 16_384
+
+export class FastSocket implements Socket {
+  readonly local: Address
+  readonly remote: Address
+  readonly tls = undefined
+  private readonly socket: NodeSocket
+  private readonly handle: StreamHandle
+  private readonly binding: StreamBinding
+  private readonly buffers: ReadBuffers
+  private buffer: Uint8Array
+  private request: WriteRequest
+  private events: SocketEvents | undefined
+  private early = 0 // bytes that came before the first owner
+  private pending = 0 // writes that the system has not taken yet
+  private blocked = false
+  private ended = false // the peer's FIN came
+  private finished = false // our FIN is on its way or out
+  private error: SocketError | undefined
+  private closed = false
+
+  /** @param socket connected, with `allowHalfOpen` */
+  constructor(socket: NodeSocket, handle: StreamHandle, binding: StreamBinding, buffers: ReadBuffers) {
+    this.socket = socket
+    this.handle = handle
+    this.binding = binding
+    this.buffers = buffers
+    this.local = { host: socket.localAddress ?? '', port: socket.localPort ?? 0 }
+    this.remote = { host: unmapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }
+    this.request = this.newRequest()
+    this.buffer = buffers.first()
+    handle.useUserBuffer(this.buffer)
+    handle.onread = () => this.read(binding.streamBaseState[binding.kReadBytesOrError]!)
+    socket.on('error', (error) => (this.error ??= socketError(error)))
+    socket.on('close', () => this.gone())
+  }
+
+  attach(events: SocketEvents): void {
+    const first = this.events === undefined
+    this.events = events
+    if (!first) return
+    if (this.early > 0) {
+      const count = this.early
+      this.early = 0
+      if (events.data(this.buffer, 0, count)) this.resume()
+    }
+    if (this.ended) queueMicrotask(() => this.events!.end())
+    if (this.closed) queueMicrotask(() => this.events!.close(this.error))
+  }
+
+  latin1(bytes: Uint8Array, start: number, end: number): string {
+    return latin1(bytes, start, end)
+  }
+
+  write(head: string, body?: Uint8Array, start = 0, end = 0, tail = ''): boolean {
+    if (this.error || this.closed || this.finished) return true
+    const size = end - start
+    let code: number
+    if (body === undefined || size === 0) {
+      if (head === '' && tail === '') return !this.blocked
+      code = this.handle.writeLatin1String(this.request, head + tail)
+    } else if (head.length + size + tail.length <= oneWriteBytes) {
+      code = this.handle.writeLatin1String(this.request, head + latin1(body, start, end) + tail)
+    } else {
+      const bytes = body.subarray(start, end)
+      if (head === '' && tail === '') code = this.handle.writeBuffer(this.request, bytes)
+      else code = this.handle.writev(this.request, [head, 'latin1', bytes, 'buffer', tail, 'latin1'], false)
+    }
+    if (code !== 0) {
+      this.writeFailed(code)
+      return true
+    }
+    if (this.binding.streamBaseState[this.binding.kLastWriteWasAsync] !== 0) {
+      this.pending++
+      this.request = this.newRequest() // the other one is the system's until it is done
+      this.blocked = true
+    }
+    return !this.blocked
+  }
+
+  pause(): void {
+    if (!this.closed) this.handle.readStop()
+  }
+
+  resume(): void {
+    if (!this.closed && !this.ended) this.handle.readStart()
+  }
+
+  end(): void {
+    if (this.finished || this.closed) return
+    this.finished = true
+    this.socket.end(() => {
+      if (this.ended) this.socket.destroy()
+    })
+  }
+
+  destroy(reason?: 'reset'): void {
+    if (this.closed) return
+    if (reason === 'reset') this.socket.resetAndDestroy()
+    else this.socket.destroy()
+  }
+
+  private read(count: number): Uint8Array | undefined {
+    if (count === 0 || this.closed) return undefined
+    if (count < 0) {
+      this.readEnded(count)
+      return undefined
+    }
+    if (!this.events) {
+      this.early = count
+      this.handle.readStop()
+      return undefined
+    }
+    if (!this.events.data(this.buffer, 0, count)) {
+      if (!this.closed) this.handle.readStop()
+      return undefined
+    }
+    const next = this.buffers.next(this.buffer, count)
+    if (next === this.buffer) return undefined
+    this.buffer = next
+    return next
+  }
+
+  private readEnded(code: number): void {
+    this.handle.readStop()
+    if (code !== endOfFile) {
+      this.error ??= errorOf(code)
+      this.socket.destroy()
+      return
+    }
+    this.ended = true
+    if (this.error) this.socket.destroy()
+    else this.events?.end()
+    if (this.finished && this.socket.writableFinished) this.socket.destroy()
+  }
+
+  /**
+   * The peer takes no more. What it sent before may still be unread (an early answer, say), so the socket only closes
+   * when reading comes to its end too.
+   */
+  private writeFailed(code: number): void {
+    this.error = errorOf(code)
+    if (this.ended) this.socket.destroy()
+    else this.resume()
+  }
+
+  private newRequest(): WriteRequest {
+    const request = new this.binding.WriteWrap()
+    request.handle = this.handle
+    request.oncomplete = (status) => this.written(status)
+    return request
+  }
+
+  private written(status: number): void {
+    this.pending--
+    if (this.closed) return
+    if (status < 0) this.writeFailed(status)
+    if (this.pending > 0 || !this.blocked) return
+    this.blocked = false
+    this.events?.drain()
+  }
+
+  private gone(): void {
+    if (this.closed) return
+    this.closed = true
+    this.events?.close(this.error)
+    this.buffers.giveBack(this.buffer)
+  }
+}
+
+function errorOf(code: number): SocketError {
+  const name = getSystemErrorName(code)
+  return socketError(Object.assign(new Error(name), { code: name }))
+}
+
+/** `::ffff:192.0.2.1` is how a dual-stack listener shows IPv4. */
+function unmapped(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}
