@@ -167,8 +167,6 @@ function allows(
       return gateway.namespace === route.namespace
     case 'Selector':
       return allowed.selector !== undefined && selects(allowed.selector, labelsOf(route.namespace, namespaces))
-    case 'None':
-      return false
   }
 }
 

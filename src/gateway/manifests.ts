@@ -133,7 +133,7 @@ export const listener = z.strictObject({
     .strictObject({
       namespaces: z
         .strictObject({
-          from: z.enum(['Same', 'All', 'Selector', 'None']).default('Same'),
+          from: z.enum(['Same', 'All', 'Selector']).default('Same'),
           selector: labelSelector.optional(),
         })
         .prefault({}),
