@@ -323,7 +323,8 @@ const MAX_VALUES_FOR_ALL_ISSUES = 100_000
  * @returns the config, normalised: no nulls, durations in milliseconds, PEM decoded; or why there is none
  */
 export function parseProxyConfig(json: unknown): ParsedConfig {
-  const { value, warnings, count } = canonicalize(proxyConfig, json)
+  const { value, warnings, misfits, count } = canonicalize(proxyConfig, json)
+  if (misfits.length > 0) return { issues: misfits }
   const quick = v.safeParse(proxyConfig, value, { abortEarly: true, abortPipeEarly: true })
   if (quick.success) return { config: quick.output, warnings }
   const { issues = quick.issues } =

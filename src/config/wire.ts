@@ -11,26 +11,30 @@ import { joinPath, type ConfigIssue } from './issues.ts'
 interface Schema {
   readonly type: string
 }
+interface ListSchema extends Schema {
+  readonly item: Schema
+}
 interface ObjectSchema extends Schema {
   readonly entries: Readonly<Record<string, Schema>>
 }
 
 const MAX_WARNINGS = 100
+const MAX_MISFITS = 50
 
 export interface Canonical {
   /** The same JSON with the schema's own key spelling, without nulls and without unknown keys. */
   readonly value: unknown
   readonly warnings: readonly ConfigIssue[]
+  /** Lists where objects should be: Valibot would take them for objects without entries. */
+  readonly misfits: readonly ConfigIssue[]
   /** How many JSON values there are. */
   readonly count: number
 }
 
-/**
- * Respells JSON to a schema's shape. Where the two differ in kind (a list for an object), the value is left as it is
- * for the schema to refuse.
- */
+/** Respells JSON to a schema's shape. What differs from it in kind is left as it is, for the schema to refuse. */
 export function canonicalize(schema: Schema, json: unknown): Canonical {
   const warnings: ConfigIssue[] = []
+  const misfits: ConfigIssue[] = []
   const spellings = new Map<Schema, ReadonlyMap<string, string>>()
   const steps: (string | number)[] = []
   let unknownKeys = 0
@@ -40,9 +44,14 @@ export function canonicalize(schema: Schema, json: unknown): Canonical {
     count++
     if (typeof value !== 'object' || value === null) return value
     const schema = innermost(declared)
-    if (Array.isArray(value))
-      return schema.type === 'array' ? visitList((schema as Schema & { item: Schema }).item, value) : value
-    return schema.type === 'object' ? visitObject(schema as ObjectSchema, value as Record<string, unknown>) : value
+    if (!Array.isArray(value)) {
+      return schema.type === 'object' ? visitObject(schema as ObjectSchema, value as Record<string, unknown>) : value
+    }
+    if (schema.type === 'array') return visitList((schema as ListSchema).item, value)
+    if (schema.type === 'object' && misfits.length < MAX_MISFITS) {
+      misfits.push({ path: joinPath(...steps), message: 'must be an object, got a list' })
+    }
+    return value
   }
 
   const visitList = (item: Schema, list: readonly unknown[]): unknown[] => {
@@ -64,7 +73,7 @@ export function canonicalize(schema: Schema, json: unknown): Canonical {
         unknownKeys++
         if (warnings.length < MAX_WARNINGS) {
           warnings.push({
-            path: joinPath(...steps, shorten(key)),
+            path: joinPath(...steps.slice(0, depth), shorten(key)),
             message: 'is not a field we know; it is ignored',
             fix: 'check its spelling, or remove it',
           })
@@ -92,7 +101,7 @@ export function canonicalize(schema: Schema, json: unknown): Canonical {
   if (unknownKeys > MAX_WARNINGS) {
     warnings.push({ path: '', message: `${unknownKeys - MAX_WARNINGS} more unknown fields are ignored` })
   }
-  return { value, warnings, count }
+  return { value, warnings, misfits, count }
 }
 
 /** What an `optional(pipe(object(…), …))` holds. */
