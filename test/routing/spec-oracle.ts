@@ -16,8 +16,8 @@ export interface OracleRequest {
 }
 
 export interface OracleEntrance {
-  readonly gateway?: string
-  readonly port?: number
+  readonly gateway?: string | undefined
+  readonly port?: number | undefined
 }
 
 export interface Verdict {
