@@ -11,27 +11,27 @@ export function replaceFullPath(target: string, path: string): string {
 }
 
 /**
- * Another prefix. A trailing slash of the prefix or of its replacement does not count; one that follows the prefix in
- * the target does:
+ * Another prefix. Where something follows the prefix, a trailing slash of the prefix or of its replacement does not
+ * count; what follows keeps its own:
  *
- * | path     | prefix         | replacement      | result   |
- * |----------|----------------|------------------|----------|
- * | /foo/bar | /foo or /foo/  | /xyz or /xyz/    | /xyz/bar |
- * | /foo     | /foo           | /xyz             | /xyz     |
- * | /foo/    | /foo           | /xyz             | /xyz/    |
- * | /foo/bar | /foo           | "" or /          | /bar     |
- * | /foo     | /foo           | "" or /          | /        |
+ * | path     | prefix         | replacement      | result          |
+ * |----------|----------------|------------------|-----------------|
+ * | /foo/bar | /foo or /foo/  | /xyz or /xyz/    | /xyz/bar        |
+ * | /foo/    | /foo           | /xyz             | /xyz/           |
+ * | /foo     | /foo           | /xyz or /xyz/    | the replacement |
+ * | /        | /              | /xyz or /xyz/    | the replacement |
+ * | /foo/bar | /foo           | "" or /          | /bar            |
+ * | /foo     | /foo           | "" or /          | /               |
  *
  * @param prefix that matched, whole segments of the target's path
  */
 export function replacePrefix(target: string, prefix: string, replacement: string): string {
   const matched = withoutTrailingSlash(prefix)
-  if (!target.startsWith(matched)) return target
-  const next = target[matched.length]
-  if (next !== undefined && next !== '/' && next !== '?') return target
-  const rest = target.slice(matched.length)
-  const start = withoutTrailingSlash(replacement)
-  return start === '' && !rest.startsWith('/') ? `/${rest}` : start + rest
+  const query = queryOf(target)
+  const path = target.slice(0, target.length - query.length)
+  if (path !== matched && !path.startsWith(`${matched}/`)) return target
+  if (path === matched || path === '/') return (replacement || '/') + query
+  return withoutTrailingSlash(replacement) + path.slice(matched.length) + query
 }
 
 function withoutTrailingSlash(path: string): string {
