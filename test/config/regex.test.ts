@@ -18,7 +18,7 @@ describe('patterns in RE2 syntax', () => {
     ['nothing to repeat', '*a'],
     ['a repetition over a thousand', 'a{1001}'],
     ['nested repetitions over a thousand', '((a{30}){30}){30}'],
-    ['too large a program', Array.from({ length: 20 }, () => '[^a]{999}').join('')],
+    ['too large a program', '[^a]{999}[^b]{999}[^c]{9}'],
     ['too long a pattern', 'a'.repeat(4097)],
     ['too deep a pattern', `${'('.repeat(2000)}a${')'.repeat(2000)}`],
   ])('%s is refused, with a reason of one line', (_, pattern) => {
@@ -60,6 +60,22 @@ describe('a set of patterns', () => {
       }),
       { numRuns: 300 },
     )
+  })
+
+  test('is compiled once for all configs that have it', () => {
+    const set = compilePatterns(['a', 'b'], true)
+    expect(compilePatterns(['a', 'b'], true)).toBe(set)
+    expect(compilePatterns(['a', 'b'], false)).not.toBe(set)
+    expect(compilePatterns(['b', 'a'], true)).not.toBe(set)
+    expect(compilePatterns(['a,b'], true)).not.toBe(set)
+  })
+
+  test('may be larger than one state machine', () => {
+    const patterns = Array.from({ length: 1000 }, (_, i) => `/${i}/[a-z]{900}`)
+    expect(patterns.map(findPatternFault).filter(Boolean)).toEqual([])
+    const set = compilePatterns(patterns, true)
+    for (const i of [0, 499, 500, 999]) expect(set.match(`/${i}/${'a'.repeat(900)}`)).toEqual([i])
+    expect(set.match('/1000/a')).toEqual([])
   })
 
   test('takes time in proportion to the text, also when its states do not fit', () => {
