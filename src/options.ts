@@ -42,6 +42,8 @@ export interface OptionSpec<T = unknown> {
   /** Several values: the flag may be repeated, the environment separates them by commas. */
   readonly many?: true
   readonly help: string
+  /** What `--no-<flag>` means, for a switch that is on or decides for itself. */
+  readonly helpOff?: string
   /** Reads one value. */
   readonly read: z.ZodType<unknown, string>
   /** `undefined` stands for "not set". */
@@ -130,8 +132,8 @@ export const optionTable = {
 
   listen: many('Addresses', {
     flag: 'listen',
-    argument: '[[NAMESPACE/GATEWAY:]PORT=]ADDR',
-    help: "Serve on this address; repeatable. A bare ADDR stands for every HTTP listener of the config, one with PORT= for the listeners of that port, one with NAMESPACE/GATEWAY: for that Gateway's.",
+    argument: 'ADDR',
+    help: "Serve on this address, written [[NAMESPACE/GATEWAY:]PORT=]ADDR; repeatable. A bare ADDR stands for every HTTP listener of the config, PORT= for the listeners of that port, NAMESPACE/GATEWAY: for that Gateway's.",
     read: listenAt,
     fallback: [{ address: { host: '127.0.0.1', port: 8080 } }],
     fallbackText: '127.0.0.1:8080',
@@ -212,6 +214,7 @@ export const optionTable = {
   allowLoopbackBackends: one('Backends', {
     flag: 'allow-loopback-backends',
     help: 'Let routes lead to loopback addresses.',
+    helpOff: 'Refuse to dial loopback addresses, whatever the source of the config.',
     read: flag,
     fallback: undefined,
     fallbackText: 'yes for --manifests and --config, and for pushed configs while the admin API is on loopback',
@@ -319,6 +322,7 @@ export const optionTable = {
   metrics: one('Logs and metrics', {
     flag: 'metrics',
     help: 'Count requests and serve /metrics.',
+    helpOff: 'Do not count requests; /metrics is then 404.',
     read: flag,
     fallback: true,
     predecessor: { name: 'PROXY_METRICS_ENABLED', read: unlessFalsyWord },
@@ -336,6 +340,7 @@ export const optionTable = {
   fastSockets: one('Process', {
     flag: 'fast-sockets',
     help: "Use the runtime's own socket handles where a self-test at start finds that they work.",
+    helpOff: 'Use public socket APIs alone.',
     read: flag,
     fallback: true,
   }),

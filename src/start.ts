@@ -32,6 +32,8 @@ export interface Companions {
   readonly accessLog: LineSink
   /** Writes metrics as text, with those of the process. Absent: there is no `/metrics`. */
   readonly renderMetrics?: ((families: readonly MetricFamily[]) => Promise<RenderedMetrics>) | undefined
+  /** Where the config comes from, instead of what the options say. */
+  readonly source?: Source | undefined
   /** Our own version. */
   readonly version: string
 }
@@ -62,7 +64,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   const token = await readToken(options, runtime)
   const adminTls = await readAdminTls(options, runtime)
   const timers = createTimers(clock)
-  const source = sourceOf(options, runtime)
+  const source = companions.source ?? sourceOf(options, runtime)
   const onLoopback = isLoopbackHost(options.admin.host)
   const metrics = options.metrics && companions.renderMetrics ? createRequestMetrics() : undefined
   const proxy = createProxyOf(options, runtime, timers, {

@@ -60,7 +60,7 @@ describe('the packed package', () => {
   test('holds the built code with its types, the launcher, and nothing else', () => {
     expect(packed).toContain('dist/src/runtime.d.ts')
     const expected =
-      /^(?:package\.json|README\.md|LICENSE|adapters\/node\/headgate\.js|dist\/(?:src|adapters)\/.+\.(?:js|d\.ts))$/
+      /^(?:package\.json|README\.md|LICENSE|adapters\/node\/headgate\.js|examples\/.+\.yaml|dist\/(?:src|adapters)\/.+\.(?:js|d\.ts))$/
     expect(packed.filter((path) => !expected.test(path))).toEqual([])
   })
 

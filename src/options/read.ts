@@ -10,7 +10,7 @@ export type Environment = Readonly<Record<string, string | undefined>>
 export type ReadOptions =
   | { readonly options: Options; readonly warnings: readonly string[]; readonly problems?: undefined }
   /** Each one sentence that names the option and the fix. */
-  | { readonly problems: readonly string[] }
+  | { readonly problems: readonly string[]; readonly options?: undefined; readonly warnings?: undefined }
 
 /**
  * Reads every option. A text that cannot be read refuses; an empty variable counts as not set, except for a token, which

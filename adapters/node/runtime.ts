@@ -1,0 +1,21 @@
+/** What Node lends us. */
+import type { OwnBuffer } from '../portable/net-socket.ts'
+import type { OpenedRuntime } from '../portable/program.ts'
+import { createRuntime } from '../portable/runtime.ts'
+import { fastSockets } from './fast-sockets.ts'
+
+const readBytes = 65_536
+
+/** With sockets on the stream handle where they pass their self-test, else on public `node:net` alone. */
+export async function openRuntime(options: { readonly fastSockets: boolean }): Promise<OpenedRuntime> {
+  const { node } = process.versions
+  const plain = (): OpenedRuntime['runtime'] => createRuntime('node', node, { ownBuffer: createOwnBuffer })
+  if (!options.fastSockets) return { runtime: plain() }
+  const found = await fastSockets()
+  if ('dial' in found) return { runtime: createRuntime('node', node, found.dial) }
+  return { runtime: plain(), note: `fast sockets are off: ${found.reason}` }
+}
+
+function createOwnBuffer(): OwnBuffer {
+  return { bytes: new Uint8Array(readBytes), deliver: () => false }
+}

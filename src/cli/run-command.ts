@@ -1,0 +1,42 @@
+/** `headgate run`: serves, and follows its config. */
+import { formatAddress } from '../options/address.ts'
+import { optionTable, type OptionName } from '../options.ts'
+import { readOptions, type Environment, type FlagValues } from '../options/read.ts'
+import { StartRefusal } from '../control/start-refusal.ts'
+import { start, type Entry, type Service } from '../start.ts'
+import { exitCodes, type Io } from './io.ts'
+import { complain, serveUntilStopped } from './serve.ts'
+
+export const runOptions = Object.keys(optionTable) as readonly OptionName[]
+
+export async function runCommand(flags: FlagValues, environment: Environment, io: Io): Promise<number> {
+  const { options, warnings, problems } = readOptions(flags, environment)
+  if (problems) {
+    complain(io, problems)
+    return exitCodes.failed
+  }
+  const { runtime, companions } = await io.openHost(options)
+  const { log } = companions
+  for (const warning of warnings) log.warn(warning)
+  let service: Service
+  try {
+    service = await start(options, runtime, companions)
+  } catch (error) {
+    if (!(error instanceof StartRefusal)) throw error
+    complain(io, error.reasons)
+    return exitCodes.failed
+  }
+  log.info('serving', {
+    version: io.version,
+    runtime: `${runtime.name} ${runtime.version}`,
+    listen: service.entries.map(describeEntry).join(', '),
+    admin: formatAddress(service.admin),
+  })
+  return serveUntilStopped(service, io)
+}
+
+function describeEntry({ address, entrance }: Entry): string {
+  if (entrance === undefined) return formatAddress(address)
+  const gateway = entrance.gateway === undefined ? '' : `${entrance.gateway}:`
+  return `${gateway}${entrance.port}=${formatAddress(address)}`
+}

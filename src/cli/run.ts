@@ -1,0 +1,88 @@
+/** The command line: `headgate run`, `convert` and `demo`. */
+import { Argument, Command, CommanderError, Option } from 'commander'
+import { optionTable } from '../options.ts'
+import type { Environment } from '../options/read.ts'
+import { convertCommand, type ConvertFlags } from './convert-command.ts'
+import { demoCommand, demoOptions } from './demo-command.ts'
+import { exitCodes, type Io } from './io.ts'
+import { addOptionFlags, readOptionFlags } from './option-flags.ts'
+import { runCommand, runOptions } from './run-command.ts'
+
+const environmentHelp = `
+Each option can also stand in the environment, --grace-period as HEADGATE_GRACE_PERIOD; a flag wins. Lists are
+separated by commas. HEADGATE_AUTH_TOKEN holds the token that /config asks for: no flag does, since everybody can
+see flags. docs/operations.md has the names of cloudflare-tunnel-gateway-controller's proxy that work too.`
+
+/**
+ * Runs the command.
+ *
+ * @param argv without the program and the script
+ * @returns the exit code; rejects only for mistakes of our own
+ */
+export async function run(argv: readonly string[], environment: Environment, io: Io): Promise<number> {
+  let exitCode: number = exitCodes.ok
+  const program = createProgram(environment, io, (code) => (exitCode = code))
+  try {
+    if (argv.length === 0) {
+      io.err(program.helpInformation())
+      return exitCodes.usage
+    }
+    await program.parseAsync(argv, { from: 'user' })
+    return exitCode
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+  }
+}
+
+function createProgram(environment: Environment, io: Io, done: (exitCode: number) => void): Command {
+  const program = new Command('headgate')
+    .description('An HTTP gateway that routes by the Kubernetes Gateway API.')
+    .version(io.version, '--version', 'print the version')
+    .helpOption('--help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .exitOverride()
+    .configureOutput({
+      writeOut: io.out,
+      writeErr: io.err,
+      getOutHelpWidth: () => 100,
+      getErrHelpWidth: () => 100,
+      outputError: (text, write) => write(text.replace(/^error: /, 'headgate: ')),
+    })
+    .showSuggestionAfterError()
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, or stopped in order; 1 refused or failed; 2 not a command line of ours.',
+    )
+
+  const runIt = program
+    .command('run')
+    .description('Serve Gateway API manifests, a ProxyConfig file, or configs pushed to the admin API.')
+    .usage('[--manifests PATH... | --config FILE] [--listen ADDR] [--admin ADDR] [options]')
+    .addHelpText('after', environmentHelp)
+  addOptionFlags(runIt, runOptions).action(async () => {
+    done(await runCommand(readOptionFlags(runIt, runOptions), environment, io))
+  })
+
+  const convertIt = program
+    .command('convert')
+    .description('Print the ProxyConfig that Gateway API manifests come to; findings go to the error output.')
+    .addArgument(new Argument('<path...>', 'files and folders of manifests; - for the standard input'))
+    .addOption(new Option('--output <format>', 'how the config is printed').choices(['json', 'yaml']).default('json'))
+    .option('--strict', 'exit with 1 when something is not served as it was written', false)
+    .option('--gateway-class <name>', optionTable.gatewayClass.help)
+    .option('--cluster-domain <domain>', optionTable.clusterDomain.help, optionTable.clusterDomain.fallback)
+    .action(async (paths: readonly string[], flags: ConvertFlags) => {
+      const { runtime } = await io.openHost({ logLevel: 'warn', fastSockets: false })
+      done(await convertCommand(paths, flags, io, runtime.files))
+    })
+  convertIt.usage('[options] PATH...')
+
+  const demoIt = program
+    .command('demo')
+    .description('Serve the examples in front of small backends of our own, and say what to try.')
+  addOptionFlags(demoIt, demoOptions).action(async () => {
+    done(await demoCommand(readOptionFlags(demoIt, demoOptions), io))
+  })
+  return program
+}
