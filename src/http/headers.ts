@@ -9,6 +9,9 @@ import type { HeaderEdits } from './edits.ts'
 import { isFieldValue, isToken } from './fields.ts'
 import type { Head } from './head.ts'
 
+/** What console.log() asks for; the platform's own would throw. */
+export const inspection: unique symbol = Symbol.for('nodejs.util.inspect.custom') as never
+
 /** Whoever owns the head that a `Headers` object shows. */
 export interface HeadOwner {
   head: Head
@@ -86,6 +89,10 @@ export class LazyHeaders {
 
   get [Symbol.toStringTag](): string {
     return 'Headers'
+  }
+
+  [inspection](): unknown {
+    return this.toJSON()
   }
 
   #edit(edits: HeaderEdits): void {

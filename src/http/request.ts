@@ -11,7 +11,7 @@ import type { Body } from './body.ts'
 import type { HeaderEdits } from './edits.ts'
 import { isAuthority, isTarget } from './fields.ts'
 import { headOf, type Head } from './head.ts'
-import { LazyHeaders } from './headers.ts'
+import { inspection, LazyHeaders } from './headers.ts'
 import { BodyHolder } from './holder.ts'
 import { bodyOfStream } from './stream.ts'
 
@@ -169,6 +169,9 @@ export class EngineRequest {
   }
   get fetcher(): null {
     return null
+  }
+  [inspection](): unknown {
+    return { method: this.method, url: this.url, headers: this.headers }
   }
   get [Symbol.toStringTag](): string {
     return 'Request'

@@ -4,7 +4,7 @@ import { bodyOfText, type Body } from './body.ts'
 import type { HeaderEdits } from './edits.ts'
 import { isFieldValue } from './fields.ts'
 import { headOf, type Head } from './head.ts'
-import { LazyHeaders } from './headers.ts'
+import { inspection, LazyHeaders } from './headers.ts'
 import { BodyHolder } from './holder.ts'
 import { bodyOfStream } from './stream.ts'
 import type { RawStream } from './upgrade.ts'
@@ -82,6 +82,9 @@ export class EngineResponse {
   }
   get cf(): undefined {
     return undefined
+  }
+  [inspection](): unknown {
+    return { status: this.status, statusText: this.statusText, headers: this.headers }
   }
   get [Symbol.toStringTag](): string {
     return 'Response'

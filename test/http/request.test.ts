@@ -127,6 +127,15 @@ describe("an engine's request", () => {
     for (const name of Object.getOwnPropertyNames(Request.prototype)) expect(() => request[name]).not.toThrow()
   })
 
+  test('can be logged', () => {
+    const request = engineRequestOf({ url: 'http://a.example/', fields: [['X-A', '1']] })
+    const custom = Symbol.for('nodejs.util.inspect.custom')
+    const inspect = (of: unknown): unknown => (of as Record<symbol, () => unknown>)[custom]!()
+    expect(inspect(request)).toEqual({ method: 'GET', url: 'http://a.example/', headers: request.headers })
+    expect(inspect(request.headers)).toEqual({ 'x-a': '1' })
+    expect(inspect(engine.response({ status: 204 }))).toMatchObject({ status: 204 })
+  })
+
   test.each(['cache', 'destination', 'integrity', 'mode', 'keepalive', 'referrerPolicy', 'duplex'] as const)(
     '%s is what a plain Request has',
     (name) => {
