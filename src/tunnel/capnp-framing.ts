@@ -128,16 +128,22 @@ export function createMessageFramer(limits: CapnpLimits = defaultCapnpLimits): M
   }
 }
 
-/** Puts the frame header before a message's segments, in one buffer so that it goes out in one write. */
-export function frameMessage(segments: Segments): Uint8Array<ArrayBuffer> {
+/**
+ * Puts the frame header before a message's segments, in one buffer so that it goes out in one write.
+ *
+ * @param preface bytes that stand before the message on its stream
+ */
+export function frameMessage(segments: Segments, preface: ArrayLike<number> = []): Uint8Array<ArrayBuffer> {
   const headerBytes = (4 + 4 * segments.length + 7) & ~7
-  let total = headerBytes
+  let total = preface.length + headerBytes
   for (const segment of segments) total += segment.length
   const framed = new Uint8Array(total)
-  const view = new DataView(framed.buffer)
+  framed.set(preface)
+  const view = new DataView(framed.buffer, preface.length)
   view.setUint32(0, segments.length - 1, true)
-  let at = headerBytes
-  for (const [index, segment] of segments.entries()) {
+  let at = preface.length + headerBytes
+  for (let index = 0; index < segments.length; index++) {
+    const segment = segments[index]!
     view.setUint32(4 + 4 * index, segment.length / wordBytes, true)
     framed.set(segment, at)
     at += segment.length

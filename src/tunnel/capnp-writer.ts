@@ -48,8 +48,9 @@ export function writeRoot(message: MessageWriter, dataWords: number, pointerCoun
 }
 
 /** The message with its frame header, ready for the stream. */
-export function finishMessage(message: MessageWriter): Uint8Array<ArrayBuffer> {
-  return frameMessage(message.segments.map((segment) => segment.bytes.subarray(0, segment.used)))
+export function finishMessage(message: MessageWriter, preface?: ArrayLike<number>): Uint8Array<ArrayBuffer> {
+  const segments = message.segments.map((segment) => segment.bytes.subarray(0, segment.used))
+  return frameMessage(segments, preface)
 }
 
 export function writeUint8(struct: StructWriter, byte: number, value: number): void {
@@ -108,19 +109,32 @@ export function writeData(struct: StructWriter, index: number, bytes: Uint8Array
 
 /** A text in UTF-8; an empty one leaves the pointer null. */
 export function writeText(struct: StructWriter, index: number, text: string): void {
-  writeTextBytes(struct, index, utf8.encode(text))
+  if (text !== '') writeTextBytes(pointerSlot(struct, index), utf8.encode(text))
 }
 
-/** A text that is already bytes, its closing NUL not among them. */
-export function writeTextBytes(struct: StructWriter, index: number, bytes: Uint8Array): void {
-  if (bytes.length > 0) writeBytes(pointerSlot(struct, index), bytes, bytes.length + 1)
+/**
+ * A text whose code units are its bytes, as header fields have them.
+ *
+ * @throws MalformedMessageError on a code unit above 0xFF: cut short, it could become a line break
+ */
+export function writeByteString(struct: StructWriter, index: number, text: string): void {
+  const { length } = text
+  if (length === 0) return
+  const list = writeListAt(pointerSlot(struct, index), 2, length + 1, Math.ceil((length + 1) / wordBytes))
+  const { bytes } = struct.message.segments[list.segment]!
+  let seen = 0
+  for (let unit = 0; unit < length; unit++) {
+    const code = text.charCodeAt(unit)
+    seen |= code
+    bytes[list.at + unit] = code
+  }
+  if (seen > 0xff) throw new MalformedMessageError('a text of bytes with a code unit above 0xFF')
 }
 
 export function writeTexts(struct: StructWriter, index: number, texts: readonly string[]): void {
   const { message, segment, at } = writeListAt(pointerSlot(struct, index), 6, texts.length, texts.length)
   for (const [element, text] of texts.entries()) {
-    const bytes = utf8.encode(text)
-    if (bytes.length > 0) writeBytes({ message, segment, at: at + element * wordBytes }, bytes, bytes.length + 1)
+    if (text !== '') writeTextBytes({ message, segment, at: at + element * wordBytes }, utf8.encode(text))
   }
 }
 
@@ -184,6 +198,10 @@ export function writeListAt(slot: ListWriter, elementSize: number, count: number
 /** Copies bytes into a list or a data section just written. */
 export function putBytes({ message, segment, at }: ListWriter, bytes: Uint8Array): void {
   message.segments[segment]!.bytes.set(bytes, at)
+}
+
+function writeTextBytes(slot: ListWriter, bytes: Uint8Array): void {
+  writeBytes(slot, bytes, bytes.length + 1)
 }
 
 function writeBytes(slot: ListWriter, bytes: Uint8Array, count: number): void {

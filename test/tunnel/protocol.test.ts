@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { createBackoff, waitAtLeast } from '../../src/tunnel/backoff.ts'
 import { clientInfo } from '../../src/tunnel/client-info.ts'
 import { classifyRegistrationError, type ConnectionFailure } from '../../src/tunnel/connection-failure.ts'
+import { createPercentageSource } from '../../src/tunnel/percentage-source.ts'
 import {
   accountThreshold,
   afterFailure,
@@ -75,6 +76,43 @@ describe('the percentages in DNS', () => {
     '[{"protocol":"quic","percentage":1.5}]',
   ])('%j says nothing', (record) => {
     expect(parsePercentages(record)).toBeUndefined()
+  })
+})
+
+describe('asking for the percentages', () => {
+  const good = '[{"protocol":"http2","percentage":100}]'
+  const create = (answers: readonly (string[] | Error)[]) => {
+    let nowMs = 0
+    let asked = 0
+    const txt = (name: string): Promise<readonly string[]> => {
+      expect(name).toBe('protocol-v2.argotunnel.com')
+      const answer = answers[Math.min(asked++, answers.length - 1)]!
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer)
+    }
+    const source = createPercentageSource({ txt, now: () => nowMs })
+    return { get: source.get, asked: () => asked, wait: (ms: number) => (nowMs += ms) }
+  }
+
+  test('one question an hour, however many want to know', async () => {
+    const { get, asked, wait } = create([[good, 'the second record is not looked at']])
+    const both = await Promise.all([get(), get()])
+    expect(both).toEqual([new Map([['http2', 100]]), new Map([['http2', 100]])])
+    wait(60 * 60_000 - 1)
+    await get()
+    expect(asked()).toBe(1)
+    wait(1)
+    await get()
+    expect(asked()).toBe(2)
+  })
+
+  test('a failure keeps what is known, and the next one asks again', async () => {
+    const { get, asked, wait } = create([new Error('SERVFAIL'), ['nonsense'], [], [good], new Error('SERVFAIL')])
+    expect([await get(), await get(), await get()]).toEqual([undefined, undefined, undefined])
+    expect((await get())?.get('http2')).toBe(100)
+    wait(2 * 60 * 60_000)
+    expect((await get())?.get('http2')).toBe(100)
+    await get()
+    expect(asked()).toBe(6)
   })
 })
 
