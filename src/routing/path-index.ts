@@ -27,6 +27,7 @@ interface Prefixes<C extends Candidate> {
   readonly byPath: ReadonlyMap<string, Leaf<C>>
   /** Whether a prefix of this many segments exists. */
   readonly hasDepth: readonly boolean[]
+  readonly minDepth: number
   readonly maxDepth: number
 }
 
@@ -73,7 +74,7 @@ function buildPrefixes<C extends Candidate>(candidates: readonly C[]): Prefixes<
   for (const path of byPath.keys()) hasDepth[depthOf(path)] = true
   const maxDepth = hasDepth.length - 1
   for (let depth = 0; depth < maxDepth; depth++) hasDepth[depth] ??= false
-  return { byPath, hasDepth, maxDepth }
+  return { byPath, hasDepth, minDepth: hasDepth.indexOf(true), maxDepth }
 }
 
 function buildExpressions<C extends Candidate>(unordered: C[]): Expressions<C> {
@@ -119,7 +120,7 @@ function findByExpression<C extends Candidate>(
 }
 
 function findByPrefix<C extends Candidate>(
-  { byPath, hasDepth, maxDepth }: Prefixes<C>,
+  { byPath, hasDepth, minDepth, maxDepth }: Prefixes<C>,
   subject: Subject,
 ): C | undefined {
   const { target, pathEnd } = subject
@@ -130,13 +131,14 @@ function findByPrefix<C extends Candidate>(
     if (end === -1 || end > pathEnd) end = pathEnd
     depth++
   }
-  for (; depth > 0; depth--) {
+  for (; depth >= minDepth; depth--) {
     if (hasDepth[depth]) {
       const leaf = byPath.get(target.slice(0, end))
       const found = leaf && chooseCandidate(leaf, subject)
       if (found !== undefined) return found
     }
-    end = target.lastIndexOf('/', end - 1)
+    // Segments are short, and lastIndexOf() is a call out of compiled code.
+    while (--end > 0 && target.charCodeAt(end) !== 47 /* / */);
   }
   return undefined
 }
