@@ -129,7 +129,7 @@ class Tee {
     this.source.start({
       data: (bytes, start, end) => {
         const goOn = sink.data(bytes, start, end)
-        if (!this.closed) this.push(bytes, start, end)
+        this.push(bytes, start, end)
         return goOn
       },
       end: (trailers) => {

@@ -218,6 +218,23 @@ describe("an engine's request", () => {
     expect(failed).toMatchObject([{ kind: 'filter-failed' }])
   })
 
+  test('nor can what is left of one that somebody has begun to read', async () => {
+    const request = engineRequestOf(post)
+    const reader = request.body!.getReader()
+    await reader.read()
+    reader.releaseLock()
+    let failed: ProxyError | undefined
+    engineRequest(request)!
+      .holder.take()!
+      .start({
+        data: () => expect.unreachable(),
+        end: () => expect.unreachable(),
+        fail: (error) => void (failed = error),
+      })
+    await new Promise((resolve) => setTimeout(resolve))
+    expect(failed).toMatchObject({ kind: 'filter-failed' })
+  })
+
   test('a body that somebody has looked at can still be sent', async () => {
     const request = engineRequestOf(post)
     expect(request.body).not.toBeNull()
