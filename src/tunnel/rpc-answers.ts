@@ -56,8 +56,8 @@ export function createAnswers({ send, methods, exportId, maxAnswers, onFault }: 
   }
 
   function reply(questionId: number, answer: Answer, message: Uint8Array): void {
-    // A question that was finished early has been returned as canceled, and its id may be in use again.
-    if (stopped || answer.returned || answers.get(questionId) !== answer) return
+    // A question that was finished early has been returned as canceled by now, and its id may be in use again.
+    if (stopped || answer.returned) return
     answer.returned = true
     send(message)
   }
