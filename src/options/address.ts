@@ -53,13 +53,7 @@ export function formatAddress({ host, port }: Address): string {
 export function isLoopbackHost(host: string): boolean {
   const name = host.toLowerCase()
   if (name === 'localhost' || name.endsWith('.localhost')) return true
-  if (!ipaddr.isValid(name)) return false
-  const address = ipaddr.process(name)
-  // 127.0.0.0/8 must be written in full: `ipaddr.js` also reads `127.1`, which no Host header needs.
-  return (
-    address.range() === 'loopback' &&
-    (address.kind() === 'ipv6' || ipaddr.IPv4.isValidFourPartDecimal(name) || name.startsWith('::'))
-  )
+  return ipaddr.isValid(name) && ipaddr.process(name).range() === 'loopback'
 }
 
 /** An address (`192.0.2.1`) or a block (`10.0.0.0/8`, `fd00::/8`), as a block. */

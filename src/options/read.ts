@@ -23,8 +23,8 @@ export function readOptions(flags: FlagValues, environment: Environment): ReadOp
   for (const name of Object.keys(optionTable) as OptionName[]) {
     options[name] = readOne(name, flags[name], environment, problems, warnings)
   }
-  warnings.push(...warnAboutNames(environment))
   const read = options as unknown as Options
+  warnings.push(...warnAboutNames(environment), ...warnAboutUse(read))
   checkTogether(read, problems)
   return problems.length > 0 ? { problems } : { options: read, warnings }
 }
@@ -91,6 +91,14 @@ function checkTogether(options: Options, problems: string[]): void {
   if ((options.adminTlsCert === undefined) !== (options.adminTlsKey === undefined)) {
     problems.push('--admin-tls-cert and --admin-tls-key go together; give the one that is missing.')
   }
+}
+
+/** Options that have no effect beside others. */
+function warnAboutUse(options: Options): string[] {
+  const fromFiles = options.config !== undefined || options.manifests.length > 0
+  return options.stateDir !== undefined && fromFiles
+    ? ['--state-dir has no effect: it keeps pushed configs, and this one comes from files.']
+    : []
 }
 
 /** Names that do nothing: the predecessor's that we have no use for, and ours misspelt. */

@@ -1,0 +1,241 @@
+import { describe, expect, test } from 'vitest'
+import { defaultPoolLimits } from '../../src/backends/pool.ts'
+import { defaultHttp1Limits } from '../../src/http1/limits.ts'
+import {
+  defaultOptions,
+  environmentName,
+  groups,
+  optionTable,
+  type OptionName,
+  type OptionSpec,
+} from '../../src/options.ts'
+import { readOptions, type Environment, type FlagValues } from '../../src/options/read.ts'
+
+function optionsOf(flags: FlagValues, environment: Environment = {}): ReturnType<typeof defaultOptions> {
+  const { options, problems } = readOptions(flags, environment)
+  if (problems) throw new Error(problems.join('\n'))
+  return options
+}
+
+const names = Object.keys(optionTable) as OptionName[]
+
+describe('where a value comes from', () => {
+  test('nothing is said: every option has its default', () => {
+    expect(optionsOf({})).toEqual(defaultOptions())
+  })
+
+  test.each([
+    [
+      'a flag beats everything',
+      { gracePeriodMs: '1s' },
+      { HEADGATE_GRACE_PERIOD: '2s', PROXY_GRACE_PERIOD: '3s' },
+      1000,
+    ],
+    ['then HEADGATE_ and the option', {}, { HEADGATE_GRACE_PERIOD: '2s', PROXY_GRACE_PERIOD: '3s' }, 2000],
+    ["then the predecessor's name", {}, { PROXY_GRACE_PERIOD: '3s' }, 3000],
+    ['an empty variable is not set', {}, { HEADGATE_GRACE_PERIOD: '', PROXY_GRACE_PERIOD: ' ' }, 30_000],
+  ])('%s', (_, flags, environment, gracePeriodMs) => {
+    expect(optionsOf(flags, environment).gracePeriodMs).toBe(gracePeriodMs)
+  })
+
+  test('several values: the flag is repeated, the environment separates them by commas', () => {
+    const { trustedProxies } = optionsOf({}, { HEADGATE_TRUSTED_PROXIES: '10.0.0.0/8, fd00::/8,192.0.2.1,' })
+    expect(trustedProxies).toEqual(['10.0.0.0/8', 'fd00::/8', '192.0.2.1/32'])
+    expect(optionsOf({ trustedProxies: ['10.0.0.0/8', '::1'] }).trustedProxies).toEqual(['10.0.0.0/8', '::1/128'])
+  })
+
+  test('the secret has no flag: everybody on the machine can read a command line', () => {
+    const secrets = names.filter((name) => (optionTable[name] as OptionSpec).flag === undefined)
+    expect(secrets.map((name) => [name, environmentName(name)])).toEqual([['authToken', 'HEADGATE_AUTH_TOKEN']])
+  })
+})
+
+describe('the table', () => {
+  test.each(names)('%s has one group, a sentence of help, and a name of its own', (name) => {
+    const spec: OptionSpec = optionTable[name]
+    expect(groups).toContain(spec.group)
+    expect(spec.help).toMatch(/^[A-Z].*\.$/)
+    expect(names.filter((other) => environmentName(other) === environmentName(name))).toEqual([name])
+  })
+
+  const withDefault = names.filter((name) => {
+    const { argument, fallback } = optionTable[name] as OptionSpec
+    return argument !== undefined && fallback !== undefined && (fallback as unknown[]).length !== 0
+  })
+  test.each(withDefault)('the default of %s in words is read as the default', (name) => {
+    const { fallback, fallbackText, read, many } = optionTable[name] as OptionSpec
+    const value = read.parse(fallbackText ?? String(fallback))
+    expect(many ? [value] : value).toEqual(fallback)
+  })
+
+  test('the defaults of limits are those of the rooms that keep them', () => {
+    const { options } = readOptions({}, {})
+    expect(options).toMatchObject({
+      maxHeadBytes: defaultHttp1Limits.maxHeadBytes,
+      maxFieldLines: defaultHttp1Limits.maxFieldLines,
+      headTimeoutMs: defaultHttp1Limits.headTimeoutMs,
+      idleTimeoutMs: defaultHttp1Limits.idleTimeoutMs,
+      stallTimeoutMs: defaultHttp1Limits.bodyStallTimeoutMs,
+      upgradeIdleTimeoutMs: defaultHttp1Limits.upgradeIdleTimeoutMs,
+      connectTimeoutMs: defaultPoolLimits.connectTimeoutMs,
+      backendIdleTimeoutMs: defaultPoolLimits.idleTimeoutMs,
+      backendMaxConnections: defaultPoolLimits.maxConnections,
+      backendMaxWaiting: defaultPoolLimits.maxWaiting,
+    })
+    expect(defaultHttp1Limits.writeStallTimeoutMs).toBe(defaultHttp1Limits.bodyStallTimeoutMs)
+  })
+})
+
+describe('values', () => {
+  test.each<[OptionName, string, unknown]>([
+    ['listen', '127.0.0.1:8080', [{ address: { host: '127.0.0.1', port: 8080 } }]],
+    ['listen', ':8080', [{ address: { host: '::', port: 8080 } }]],
+    ['listen', '8080', [{ address: { host: '::', port: 8080 } }]],
+    ['listen', '[::1]:80', [{ address: { host: '::1', port: 80 } }]],
+    ['listen', 'localhost:0', [{ address: { host: 'localhost', port: 0 } }]],
+    ['listen', '80=:8080', [{ address: { host: '::', port: 8080 }, entrance: { port: 80 } }]],
+    [
+      'listen',
+      'shop/web:443=[::1]:9',
+      [{ address: { host: '::1', port: 9 }, entrance: { gateway: 'shop/web', port: 443 } }],
+    ],
+    ['admin', '[::]:8081', { host: '::', port: 8081 }],
+    ['gracePeriodMs', '1m30s', 90_000],
+    ['gracePeriodMs', '0s', 0],
+    ['upgradeIdleTimeoutMs', 'none', Infinity],
+    ['adminBodyLimitBytes', '2048', 2048],
+    ['adminBodyLimitBytes', '64k', 65_536],
+    ['adminBodyLimitBytes', '1MiB', 1_048_576],
+    ['backendMaxConnections', '10', 10],
+    ['pathNormalization', 'Reject', 'reject'],
+    ['accessLogSampling', '.25', 0.25],
+    ['logLevel', 'debug', 'debug'],
+  ])('--%s %s', (name, text, value) => {
+    expect(optionsOf({ [name]: text })[name]).toEqual(value)
+  })
+
+  test.each([
+    ['yes', true],
+    ['ON', true],
+    ['1', true],
+    ['true', true],
+    ['no', false],
+    ['off', false],
+    ['0', false],
+    ['false', false],
+  ])('a switch in the environment: %s', (text, value) => {
+    expect(optionsOf({}, { HEADGATE_ACCESS_LOG: text }).accessLog).toBe(value)
+  })
+})
+
+describe('a mistyped value refuses to start, naming the option and the fix, never the value', () => {
+  test.each<[FlagValues, Environment, RegExp]>([
+    [{ listen: 'http://x' }, {}, /^--listen must be an address such as .*, and is another text of 8 characters\.$/],
+    [{ listen: ':65536' }, {}, /^--listen must be an address/],
+    [{ listen: '[127.0.0.1]:80' }, {}, /^--listen must be an address/],
+    [{ listen: '0=:80' }, {}, /^--listen must be an address/],
+    [{ listen: 'web:80=:80' }, {}, /^--listen must be an address/],
+    [{ listen: 'Shop/web:80=:80' }, {}, /^--listen must be an address/],
+    [{ admin: '80=:80' }, {}, /^--admin must be HOST:PORT/],
+    [{ gracePeriodMs: '5' }, {}, /^--grace-period must be a duration such as 30s.*, and is a bare number\.$/],
+    [{ gracePeriodMs: '-1s' }, {}, /^--grace-period must be a duration/],
+    [{ idleTimeoutMs: 'none' }, {}, /^--idle-timeout must be a duration/],
+    [{ adminBodyLimitBytes: '1.5m' }, {}, /^--admin-body-limit must be a number of bytes/],
+    [{ adminBodyLimitBytes: '2g' }, {}, /^--admin-body-limit must be a number of bytes/],
+    [{ backendMaxConnections: '0' }, {}, /^--backend-max-connections must be a whole number from 1/],
+    [{ pathNormalization: 'merge' }, {}, /^--path-normalization must be one of resolve, reject, off/],
+    [{ trustedProxies: ['10.0.0.0/33'] }, {}, /^--trusted-proxies must be an address or a block/],
+    [{ accessLogSampling: '1.5' }, {}, /^--access-log-sampling must be a number from 0 to 1/],
+    [
+      {},
+      { HEADGATE_METRICS: 'maybe' },
+      /^HEADGATE_METRICS must be true or false, and is another text of 5 characters\.$/,
+    ],
+    [{}, { HEADGATE_AUTH_TOKEN: '' }, /^HEADGATE_AUTH_TOKEN must be .*, and is empty\.$/],
+    [{}, { PROXY_AUTH_TOKEN: '' }, /^PROXY_AUTH_TOKEN must be .*, and is empty\.$/],
+    [{}, { HEADGATE_AUTH_TOKEN: 'two words' }, /^HEADGATE_AUTH_TOKEN must be printable ASCII without spaces/],
+    [{}, { PROXY_ADDR: 'everywhere' }, /^PROXY_ADDR must be an address/],
+    [{ config: 'a.json', manifests: ['b'] }, {}, /^--manifests and --config are both given/],
+    [{ adminTlsCert: 'a.pem' }, {}, /^--admin-tls-cert and --admin-tls-key go together/],
+  ])('%o %o', (flags, environment, message) => {
+    const { problems } = readOptions(flags, environment)
+    expect(problems).toHaveLength(1)
+    expect(problems![0]).toMatch(message)
+  })
+
+  test('every mistake is told at once', () => {
+    expect(readOptions({ listen: ['a', 'b'], admin: 'c' }, {}).problems).toHaveLength(3)
+  })
+
+  test('a secret in the wrong place is not repeated', () => {
+    const { problems } = readOptions({ gracePeriodMs: 's3cr3t' }, { HEADGATE_AUTH_TOKEN: 'hush hush' })
+    expect(problems!.join()).not.toMatch(/s3cr3t|hush/)
+  })
+})
+
+describe("the predecessor's environment, read as it read it", () => {
+  test.each<[string, string, OptionName, unknown]>([
+    ['PROXY_ADDR', ':8080', 'listen', [{ address: { host: '::', port: 8080 } }]],
+    ['PROXY_CONFIG_ADDR', ':8081', 'admin', { host: '::', port: 8081 }],
+    ['PROXY_AUTH_TOKEN', 'abc', 'authToken', 'abc'],
+    ['PROXY_METRICS_ENABLED', ' False ', 'metrics', false],
+    ['PROXY_METRICS_ENABLED', '0', 'metrics', false],
+    ['PROXY_METRICS_ENABLED', 'no', 'metrics', true],
+    ['PROXY_GRACE_PERIOD', '45s', 'gracePeriodMs', 45_000],
+    ['PROXY_GRACE_PERIOD', '1h', 'gracePeriodMs', 180_000],
+    ['PROXY_ACCESS_LOG_ENABLED', '1', 'accessLog', true],
+    ['PROXY_ACCESS_LOG_ENABLED', 'yes', 'accessLog', false],
+    ['PROXY_ACCESS_LOG_SAMPLING_RATE', '7', 'accessLogSampling', 1],
+    ['PROXY_ACCESS_LOG_SAMPLING_RATE', '-1', 'accessLogSampling', 0],
+    ['PROXY_ACCESS_LOG_STRIP_QUERY', 'true', 'accessLogQuery', false],
+    ['PROXY_ACCESS_LOG_STRIP_QUERY', 'false', 'accessLogQuery', true],
+    ['PROXY_WS_DIAL_TIMEOUT', '2s', 'connectTimeoutMs', 2000],
+  ])('%s=%s', (name, text, option, value) => {
+    const { options, warnings } = readOptions({}, { [name]: text })
+    expect(options![option]).toEqual(value)
+    expect(warnings).toEqual([])
+  })
+
+  test.each<[string, string, OptionName]>([
+    ['PROXY_GRACE_PERIOD', 'soon', 'gracePeriodMs'],
+    ['PROXY_GRACE_PERIOD', '0s', 'gracePeriodMs'],
+    ['PROXY_ACCESS_LOG_SAMPLING_RATE', 'half', 'accessLogSampling'],
+    ['PROXY_WS_DIAL_TIMEOUT', '-1s', 'connectTimeoutMs'],
+  ])('%s=%s warns and takes the default', (name, text, option) => {
+    const { options, warnings } = readOptions({}, { [name]: text })
+    expect(options![option]).toEqual(defaultOptions()[option])
+    expect(warnings).toEqual([expect.stringMatching(`^${name} cannot be read and is ignored; set HEADGATE_`)])
+  })
+
+  test.each(['TUNNEL_TOKEN', 'PROXY_TRACING_ENABLED', 'PROXY_TUNNEL_PROTOCOL'])(
+    '%s has no effect, and says so',
+    (name) => {
+      const { options, warnings } = readOptions({}, { [name]: 'eyJhIjoi' })
+      expect(options).toEqual(defaultOptions())
+      expect(warnings).toEqual([expect.stringMatching(`^${name} is set and has no effect: `)])
+      expect(warnings!.join()).not.toContain('eyJhIjoi')
+    },
+  )
+})
+
+describe('names that do nothing', () => {
+  test.each([
+    ['a misspelt one', 'HEADGATE_GRACE_PEROID', 'HEADGATE_GRACE_PERIOD'],
+    ['a letter too many', 'HEADGATE_LISTENS', 'HEADGATE_LISTEN'],
+  ])('%s is pointed out', (_, name, meant) => {
+    expect(readOptions({}, { [name]: '1s' }).warnings).toEqual([
+      `${name} is set and has no effect; did you mean ${meant}?`,
+    ])
+  })
+
+  test('what Kubernetes sets for a Service named headgate is no misspelling', () => {
+    const environment = { HEADGATE_SERVICE_HOST: '10.0.0.1', HEADGATE_PORT: 'tcp://10.0.0.1:80' }
+    expect(readOptions({}, environment).warnings).toEqual([])
+  })
+
+  test('a state directory beside a config from files', () => {
+    expect(readOptions({ stateDir: '/s', config: 'c.json' }, {}).warnings).toEqual([
+      expect.stringContaining('--state-dir has no effect'),
+    ])
+  })
+})
