@@ -66,6 +66,8 @@ export interface Exchange {
   readonly awaitsContinue: boolean
   /** What the client asked to switch to (the value of `Upgrade`); a 101 may answer only then. */
   readonly upgrade?: string | undefined
+  /** True once the client has left; an answer would reach nobody. */
+  readonly gone: boolean
   /** Sends an informational (1xx) response; does nothing where the client cannot take one. RFC 9110 section 15.2. */
   inform(status: number, fields: readonly Field[]): void
   /** Calls `listener` once if the client leaves before the response is complete; at once if it has left already. */
@@ -137,6 +139,8 @@ export interface TlsClientOptions {
   readonly servername: string
   /** PEM. Absent: the system's roots. */
   readonly ca?: string
+  /** PEM roots beside the system's, where there is no `ca`. */
+  readonly extraCa?: string
   readonly subjectAltNames?: readonly string[]
   readonly subjectAltNameUris?: readonly string[]
   /** PEM client certificate and key. */
@@ -217,13 +221,71 @@ export interface Clock {
   every(periodMs: number, f: () => void): () => void
 }
 
+/** Events of a {@link QuicStream}. Calls never overlap. */
+export interface QuicStreamEvents {
+  /** As of a {@link Socket}: lent, unless it returns false. */
+  data(bytes: Uint8Array, start: number, end: number): boolean
+  /** The peer's FIN. */
+  end(): void
+  drain(): void
+  /** The peer reset its half: what came is not all of it. Also when the connection is gone. */
+  reset(): void
+  /** The peer will not read on (STOP_SENDING): whatever we still write is lost. */
+  stopped(): void
+}
+
+/** A bidirectional stream. Both halves live by themselves. RFC 9000 section 2. */
+export interface QuicStream {
+  attach(events: QuicStreamEvents): void
+  /** @returns false when `bytes` must stay untouched until `drain()` */
+  write(bytes: Uint8Array, start?: number, end?: number): boolean
+  resume(): void
+  /** FIN after what has been written. */
+  end(): void
+  /** RESET_STREAM with code 0. */
+  reset(): void
+  /** STOP_SENDING with code 0, where the peer has not ended its half. */
+  stopReading(): void
+}
+
+export interface QuicConnectionEvents {
+  /** The peer opened a bidirectional stream. */
+  stream(stream: QuicStream): void
+  /** Once, and last, after every stream was told. */
+  close(error?: SocketError): void
+}
+
+export interface QuicOptions {
+  readonly tls: TlsClientOptions
+  /** For the whole handshake. */
+  readonly timeoutMs: number
+  /** Without a packet of the peer's; also during the handshake. */
+  readonly idleTimeoutMs: number
+  readonly keepAliveMs: number
+}
+
+/** Datagrams, unidirectional streams, migration and 0-RTT are left out: nobody here asks for them. */
+export interface QuicConnection {
+  readonly local: Address
+  readonly remote: Address
+  attach(events: QuicConnectionEvents): void
+  /** The first one that a client opens has id 0. The peer sees it when something is written. */
+  openStream(): Promise<QuicStream>
+  /** CONNECTION_CLOSE with application code 0. */
+  close(): void
+}
+
 /** What a host must lend us. If an adapter needs more, the need is probably ours. */
 export interface Runtime {
   readonly name: 'node' | 'bun' | 'deno'
   readonly version: string
+  /** The machine, in Node's words: `linux`, `x64`. */
+  readonly platform: { readonly os: string; readonly architecture: string }
   /** Dials an IP address: TCP, or TLS over it. Rejects with a {@link SocketError}. */
   connect(to: Address, options: ConnectOptions): Promise<Socket>
   listen(at: Address, options: ListenOptions, accept: (socket: Socket) => void): Promise<Listener>
+  /** Where the runtime has QUIC. Rejects with a {@link SocketError}; code 'timeout' when nothing at all was answered. */
+  connectQuic?(to: Address, options: QuicOptions): Promise<QuicConnection>
   readonly resolver: Resolver
   readonly files: Files
   readonly clock: Clock

@@ -6,6 +6,7 @@ import type { Body, BodySink } from './body.ts'
  * `outgoing`. Each direction ends by itself (half-close).
  */
 export interface RawStream {
+  /** Its sink may hear `fail` after `end`: the other side sent all it had, and broke before it had all of ours. */
   readonly incoming: Body
   /** Sink for our bytes. Its `data` returning false means: wait for `onWritable`. `end` is our FIN, `fail` a reset. */
   readonly outgoing: BodySink

@@ -21,6 +21,8 @@ export class BodyWriter implements BodySink {
   /** Body bytes written, framing not counted. */
   sent = 0
   active = false
+  /** True while the system has not taken everything written: a good time not to make more. */
+  unflushed = false
   private readonly socket: Socket
   private readonly owner: WriterOwner
   private pendingHead = ''
@@ -51,6 +53,11 @@ export class BodyWriter implements BodySink {
     if (this.active) this.flushHead()
   }
 
+  /** A message, or a part of one, that is all text. */
+  write(text: string): void {
+    if (!this.socket.write(text)) this.unflushed = true
+  }
+
   data(bytes: Uint8Array, start: number, end: number): boolean {
     if (!this.active) return true
     const size = end - start
@@ -65,7 +72,9 @@ export class BodyWriter implements BodySink {
     const taken = this.chunked
       ? this.socket.write(`${head}${size.toString(16)}\r\n`, bytes, start, end, '\r\n')
       : this.socket.write(head, bytes, start, end)
-    if (!taken && this.active) {
+    if (taken) return true
+    this.unflushed = true
+    if (this.active) {
       this.blocked = true
       this.owner.writeBlocked()
       return false
@@ -82,8 +91,9 @@ export class BodyWriter implements BodySink {
     this.active = false
     this.body = undefined
     if (this.chunked) {
-      this.socket.write(`${this.pendingHead}0\r\n${trailers ? trailers.serialize(0) : ''}\r\n`)
+      const head = this.pendingHead
       this.pendingHead = ''
+      this.write(`${head}0\r\n${trailers ? trailers.serialize(0) : ''}\r\n`)
     } else this.flushHead()
     this.owner.messageWritten()
   }
@@ -97,6 +107,7 @@ export class BodyWriter implements BodySink {
 
   /** The socket has taken everything. */
   drained(): void {
+    this.unflushed = false
     if (!this.blocked) return
     this.blocked = false
     this.owner.writeUnblocked()
@@ -127,6 +138,6 @@ export class BodyWriter implements BodySink {
     if (this.pendingHead === '') return
     const head = this.pendingHead
     this.pendingHead = ''
-    this.socket.write(head)
+    this.write(head)
   }
 }

@@ -13,7 +13,7 @@ import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import { BodyWriter, type WriterOwner } from './body-writer.ts'
 import { HeadReader } from './connection.ts'
 import { IncomingBody, type BodyOwner } from './incoming-body.ts'
-import type { Http1Limits } from './limits.ts'
+import { checkLimits, type Http1Limits } from './limits.ts'
 import { parseResponseHead, type ResponseHead } from './parse.ts'
 import { takeRawSocket } from './raw.ts'
 
@@ -37,6 +37,8 @@ export interface SendOptions {
   readonly deadlineError?: ProxyError
   /** Where 1xx answers go, and whether a 101 is welcome. */
   readonly exchange?: Exchange | undefined
+  /** Ends the attempt, where there is no exchange to say that the client left. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Kinds of request field that are the client connection's own business. */
@@ -59,6 +61,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   /** Exchanges begun so far. */
   uses = 0
   closed = false
+  private busy = false
   private readonly socket: Socket
   private readonly options: Http1ClientOptions
   private readonly timers: Timers
@@ -84,9 +87,13 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   private end_ = 0
   private paused = false
   private feeding = false
+  private peerEnded = false
+  private lost: SocketError | undefined // why the socket closed, while there was still something to hand on
+  private over = false // nothing is handed on any more
 
   constructor(socket: Socket, options: Http1ClientOptions) {
     this.socket = socket
+    checkLimits(options.limits)
     this.options = options
     this.limits = options.limits
     this.timers = options.timers
@@ -106,6 +113,10 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
    * @returns rejects with a {@link ProxyFailure}; `stale` says that nothing of it can have been acted upon
    */
   send(request: Request, how: SendOptions): Promise<Response> {
+    if (this.closed || this.over || this.peerEnded) {
+      const closed = closedError('send', 'connection closed by the backend')
+      return Promise.reject(new ProxyFailure({ ...closed, stale: true }))
+    }
     const own = engineRequest(asEngineRequest(request))!
     if (!isToken(own.method) || !isTarget(own.target) || !isAuthority(own.authority)) {
       return Promise.reject(new ProxyFailure({ kind: 'filter-failed', reason: 'a request line that may not go out' }))
@@ -121,6 +132,14 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     this.bodyBegun = false
     this.request = own
     if (how.deadlineMs !== undefined) this.timers.arm(this.timer, how.deadlineMs - this.timers.now())
+    const use = this.uses
+    const leave = (): void => {
+      // The connection may be at somebody else's request by then.
+      if (this.uses === use && this.busy) this.abort({ kind: 'downstream-gone' })
+    }
+    this.busy = true
+    how.exchange?.onAbort(leave)
+    how.signal?.addEventListener('abort', leave, { once: true })
     return new Promise((resolve, reject) => {
       this.resolve = resolve
       this.reject = reject
@@ -134,7 +153,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     let tail = lines
     if (exchange?.upgrade !== undefined) tail += `Connection: Upgrade\r\nUpgrade: ${exchange.upgrade}\r\n`
     if ((request.head.kinds & kind.te) !== 0 && /(?:^|[,\s])trailers(?:$|[,;\s])/i.test(request.head.get('te') ?? ''))
-      tail += 'TE: trailers\r\n'
+      tail += 'Connection: TE\r\nTE: trailers\r\n' // RFC 9110 section 10.1.4
     const expects = exchange?.awaitsContinue === true && body !== undefined
     if (expects) tail += 'Expect: 100-continue\r\n'
     if (body)
@@ -183,7 +202,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   private run(): void {
     if (this.feeding) return
     while (this.at < this.end_) {
-      if (this.closed) {
+      if (this.over) {
         this.at = this.end_
         return
       }
@@ -202,6 +221,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       this.feeding = true
       this.at = body.feed(this.bytes, this.at, this.end_)
       this.feeding = false
+      if (this.over) continue
       if (body.fault !== undefined) {
         this.at = this.end_
         this.abort({ kind: 'upstream', phase: 'body', cause: 'malformed', reason: body.fault })
@@ -221,7 +241,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       return false
     }
     this.at = found.next
-    const head = parseResponseHead(found.text, found.end, this.method, this.limits)
+    const head = parseResponseHead(found, this.method, this.limits)
     if (typeof head === 'string') {
       this.malformed(head)
       return false
@@ -248,6 +268,11 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     this.keepAlive = head.keepAlive
     const body = head.framing === 0 ? undefined : new IncomingBody(this, head.framing)
     this.body = body
+    if (this.requestBody) {
+      // RFC 9110 section 10.1.1: a final answer instead of 100 says that the body is not wanted.
+      this.cancelUnsent()
+      this.keepAlive = false
+    }
     const resolve = this.resolve!
     this.resolve = this.reject = undefined
     resolve(responseOf(head.status, head.reason, head.head, body))
@@ -255,8 +280,8 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   }
 
   private switchProtocols(head: ResponseHead): boolean {
-    if (this.exchange?.upgrade === undefined) {
-      this.malformed('101 without an Upgrade')
+    if (this.exchange?.upgrade === undefined || this.writer.active || this.requestBody || !head.head.has('upgrade')) {
+      this.malformed('unexpected 101')
       return false
     }
     const resolve = this.resolve!
@@ -264,7 +289,9 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     this.timers.remove(this.timer)
     this.timers.remove(this.continueTimer)
     this.closed = true
-    const unread = this.at < this.end_ ? this.bytes.slice(this.at, this.end_) : undefined
+    this.over = true
+    this.busy = false
+    const unread = this.at < this.end_ ? new Uint8Array(this.bytes.subarray(this.at, this.end_)) : undefined
     this.at = this.end_
     const { options } = this
     const raw: RawStream & { destroy(): void } = takeRawSocket(this.socket, {
@@ -289,6 +316,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       this.bytes = noBytes
       this.socket.resume()
     }
+    if (this.peerEnded || this.lost) this.settleEnd()
   }
 
   bodyCancelled(): void {
@@ -305,8 +333,9 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       this.keepAlive = false
     }
     this.exchange = undefined
-    if (this.keepAlive && this.at >= this.end_) this.options.onIdle(this)
-    else this.destroy()
+    this.busy = false
+    if (this.keepAlive && this.at >= this.end_ && !this.peerEnded && !this.closed) this.options.onIdle(this)
+    else this.shut()
   }
 
   // --- the request's way out
@@ -328,22 +357,29 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   // --- the end
 
   end(): void {
-    if (this.body && !this.body.done) {
-      const { body } = this
-      if (this.at < this.end_) return // told by `close`, when the bytes at hand have been used
-      body.close(undefined)
-      this.keepAlive = false
-      this.responseComplete()
-      return
-    }
-    this.close()
+    this.peerEnded = true
+    this.settleEnd()
   }
 
   close(error?: SocketError): void {
-    if (this.closed) return
-    if (this.body && !this.body.done && this.at < this.end_ && !this.body.blocked && this.body.wanted) this.run()
-    const phase = this.body ? 'body' : this.sawBytes ? 'head' : this.writer.active ? 'send' : 'head'
-    this.abort(closedError(phase, error?.message ?? 'connection closed by the backend'))
+    if (this.over) return
+    this.lost = error ?? { code: 'other', message: 'connection closed' }
+    this.retire()
+    this.settleEnd()
+  }
+
+  /** The backend will send no more: what that means is clear when the bytes at hand have been used. */
+  private settleEnd(): void {
+    if (this.over) return
+    const { body } = this
+    if (body && (this.at < this.end_ || body.blocked)) return
+    if (body?.untilClose && this.peerEnded) {
+      body.close()
+      this.responseComplete()
+      return
+    }
+    const phase = body ? 'body' : this.writer.active && !this.sawBytes ? 'send' : 'head'
+    this.abort(closedError(phase, this.lost?.message ?? 'connection closed by the backend'))
   }
 
   private malformed(reason: string): void {
@@ -357,10 +393,11 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     const { reject, body } = this
     this.resolve = this.reject = undefined
     this.body = undefined
-    this.destroy()
+    this.busy = false
+    this.shut()
     this.writer.stop(error)
     if (reject) reject(new ProxyFailure(stale ? { ...error, stale } : error))
-    else body?.close(error)
+    else body?.break(error)
     if (stale && this.requestBody) this.request?.holder.restore(this.requestBody)
     else this.cancelUnsent()
   }
@@ -373,12 +410,23 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   }
 
   destroy(): void {
+    if (this.busy) this.abort(closedError(this.body ? 'body' : 'head', 'connection closed by us'))
+    else this.shut()
+  }
+
+  private shut(): void {
     this.raw?.destroy()
-    if (this.closed) return
-    this.closed = true
+    if (this.over) return
+    this.over = true
     this.timers.remove(this.timer)
     this.timers.remove(this.continueTimer)
     this.socket.destroy()
+    this.retire()
+  }
+
+  private retire(): void {
+    if (this.closed) return
+    this.closed = true
     this.options.onClose(this)
   }
 
@@ -395,6 +443,6 @@ function bodyExpected(method: string): boolean {
   return method === 'POST' || method === 'PUT' || method === 'PATCH'
 }
 
-function closedError(phase: 'send' | 'head' | 'body', reason: string): ProxyError {
+function closedError(phase: 'send' | 'head' | 'body', reason: string): Extract<ProxyError, { kind: 'upstream' }> {
   return { kind: 'upstream', phase, cause: 'closed', reason }
 }

@@ -1,4 +1,5 @@
 /** What both ends of an HTTP/1.1 connection do alike: find heads in the bytes, hold bytes that nobody wants yet. */
+import { bytesOf } from '../http/head.ts'
 import type { Socket } from '../runtime.ts'
 import type { Http1Limits } from './limits.ts'
 
@@ -39,10 +40,10 @@ export class HeadReader {
     if (this.partial === '') {
       // Nearly every head is whole and short. Robust servers skip empty lines before it: RFC 9112 section 2.2.
       while (start < end && (bytes[start] === 13 || bytes[start] === 10)) start++
-      const look = Math.min(end, start + firstLook)
+      const look = Math.min(end, start + firstLook, start + limits.maxHeadBytes)
       const text = socket.latin1(bytes, start, look)
       const at = text.indexOf(headEnd)
-      if (at >= 0) return { text, end: at + 2, next: start + at + 4 }
+      if (at >= 0) return { text, end: at + 2, next: start + at + 4, bytes, base: start }
       if (start === end) return 'more'
     }
     const limit = limits.maxHeadBytes - this.partial.length
@@ -61,7 +62,7 @@ export class HeadReader {
       const text = this.partial + piece
       const at = this.partial.length - this.tail.length + found
       this.reset()
-      return { text, end: at + 2, next: start + at + 4 - (text.length - piece.length) }
+      return { text, end: at + 2, next: start + at + 4 - (text.length - piece.length), bytes: bytesOf(text), base: 0 }
     }
     this.partial += piece
     this.tail = window.slice(-3)
@@ -78,6 +79,9 @@ export interface FoundHead {
   readonly text: string
   /** Offset in `text` of the empty line's CR. */
   readonly end: number
-  /** Offset in the bytes behind the empty line. */
+  /** Offset in the bytes read behind the empty line. */
   readonly next: number
+  /** What `text` was made of: `bytes[base]` is its first code unit. */
+  readonly bytes: Uint8Array
+  readonly base: number
 }

@@ -5,8 +5,8 @@
  * chunk          = chunk-size [ chunk-ext ] CRLF chunk-data CRLF
  */
 import type { ProxyError } from '../errors.ts'
-import type { Body, BodySink } from '../http/body.ts'
-import { valueTable } from '../http/fields.ts'
+import { discardingSink, type Body, type BodySink } from '../http/body.ts'
+import { isBlank, valueTable } from '../http/fields.ts'
 import { type Head, parseFields } from '../http/head.ts'
 import { forbiddenTrailers } from '../http/trailers.ts'
 import type { Http1Limits } from './limits.ts'
@@ -22,7 +22,7 @@ export interface BodyOwner {
   latin1(bytes: Uint8Array, start: number, end: number): string
 }
 
-type Part = 'data' | 'size' | 'extension' | 'size-lf' | 'data-cr' | 'data-lf' | 'trailer'
+type Part = 'data' | 'size' | 'padding' | 'extension' | 'size-lf' | 'data-cr' | 'data-lf' | 'trailer'
 
 export class IncomingBody implements Body {
   readonly length: number | undefined
@@ -34,6 +34,7 @@ export class IncomingBody implements Body {
   /** Why it can't go on, when the peer's framing is broken. */
   fault: string | undefined
   private sink: BodySink | undefined
+  private failure: ProxyError | undefined // what a consumer that comes too late is told
   private readonly owner: BodyOwner
   private readonly framing: Framing
   private part: Part
@@ -51,17 +52,22 @@ export class IncomingBody implements Body {
     this.done = framing === 0
   }
 
+  get discarded(): boolean {
+    return this.sink === discardingSink
+  }
+
   get wanted(): boolean {
     return this.sink !== undefined && !this.blocked
   }
 
   start(sink: BodySink): void {
-    this.sink = sink
-    if (this.done) {
-      sink.end()
+    if (this.failure) {
+      sink.fail(this.failure)
       return
     }
-    this.owner.bodyWanted(this)
+    this.sink = sink
+    if (this.done) sink.end()
+    else this.owner.bodyWanted(this)
   }
 
   resume(): void {
@@ -78,22 +84,28 @@ export class IncomingBody implements Body {
     }
   }
 
-  /** Sends everything that comes to another sink: the rest of a body that is only read to be thrown away. */
-  redirect(sink: BodySink): void {
-    this.sink = sink
+  /** Throws away everything that comes from here on: it is only read so that the connection can go on. */
+  discard(): void {
+    this.sink = discardingSink
     this.blocked = false
+    this.failure = discarded
   }
 
-  /** The peer finished sending, or went away. A complete body takes no notice. */
-  close(error: ProxyError | undefined): void {
+  get untilClose(): boolean {
+    return this.framing === 'close'
+  }
+
+  /** The peer's FIN, behind the last byte of a body that lasts until close. */
+  close(): void {
+    this.finish(undefined)
+  }
+
+  /** The rest will not come. A complete body takes no notice. */
+  break(error: ProxyError): void {
     if (this.done) return
-    const sink = this.sink
     this.done = true
-    if (error === undefined && this.framing === 'close') sink?.end()
-    else
-      sink?.fail(
-        error ?? { kind: 'upstream', phase: 'body', cause: 'closed', reason: 'connection closed inside a body' },
-      )
+    this.failure = error
+    this.sink?.fail(error)
   }
 
   /**
@@ -112,13 +124,17 @@ export class IncomingBody implements Body {
         this.received += take
         const last = this.remaining === 0 && this.framing !== 'chunked'
         if (this.remaining === 0 && !last) this.part = 'data-cr'
-        const goOn = this.sink!.data(bytes, from, at)
-        if (last && goOn) this.finish(undefined)
-        if (!goOn) {
+        const sink = this.sink!
+        const goOn = sink.data(bytes, from, at)
+        if (this.done) return at // broken from within
+        if (!goOn && sink === this.sink) {
           this.blocked = true
           return at
         }
-        if (this.done) return at
+        if (last) {
+          this.finish(undefined)
+          return at
+        }
       } else {
         at = this.feedFraming(bytes, at, end)
         if (this.done || this.fault !== undefined) return at
@@ -150,17 +166,21 @@ export class IncomingBody implements Body {
             this.remaining = this.remaining * 16 + value
           } else if (this.sizeDigits === 0) return this.broken('malformed chunk size', at)
           else if (c === 13) this.part = 'size-lf'
-          else if (c === 59 || c === 32 || c === 9) {
-            this.extra = 0
-            this.part = 'extension'
-          } else return this.broken('malformed chunk size', at)
+          else if (c === 59) this.part = 'extension'
+          else if (isBlank(c)) this.part = 'padding'
+          else return this.broken('malformed chunk size', at)
           at++
           break
         }
+        case 'padding':
         case 'extension':
           if (c === 13) this.part = 'size-lf'
-          else if (valueTable[c] !== 1) return this.broken('malformed chunk extension', at)
-          else if (++this.extra > this.owner.limits.maxTrailerBytes) return this.broken('chunk extension too long', at)
+          else if (c === 59) this.part = 'extension'
+          else if (valueTable[c] !== 1 || (this.part === 'padding' && !isBlank(c)))
+            return this.broken('malformed chunk extension', at)
+          // In all, so that a body of small chunks can't make us read many times its size.
+          else if (++this.extra > this.owner.limits.maxTrailerBytes + this.received)
+            return this.broken('chunk extensions too long', at)
           at++
           break
         case 'size-lf':
@@ -225,6 +245,8 @@ export class IncomingBody implements Body {
     return at
   }
 }
+
+const discarded: ProxyError = { kind: 'filter-failed', reason: 'the body has been discarded' }
 
 function hexValue(c: number): number {
   if (c >= 48 && c <= 57) return c - 48

@@ -1,4 +1,5 @@
 /** What a peer may ask of us before we say no. Every number is an option; these are the defaults. */
+import { maxHeadText } from '../http/head.ts'
 
 export interface Http1Limits {
   /** Bytes of the request target; more is answered 414. RFC 9112 section 3 asks for 8,000 at least. */
@@ -9,7 +10,7 @@ export interface Http1Limits {
   readonly maxHeadBytes: number
   /** Field lines of a head; more is answered 431. */
   readonly maxFieldLines: number
-  /** Bytes of a trailer section, chunk extensions of one chunk included. */
+  /** Bytes of a trailer section; and of a body's chunk extensions, beyond as many as its data has. */
   readonly maxTrailerBytes: number
   /** From the first byte of a head to its last; later is answered 408. */
   readonly headTimeoutMs: number
@@ -43,4 +44,10 @@ export const defaultHttp1Limits: Http1Limits = {
   drainTimeoutMs: 5_000,
   halfClosedTimeoutMs: 500,
   upgradeIdleTimeoutMs: Infinity,
+}
+
+/** @throws RangeError for a head that our representation can't hold */
+export function checkLimits(limits: Http1Limits): void {
+  if (!(limits.maxHeadBytes <= maxHeadText && limits.maxTrailerBytes <= maxHeadText))
+    throw new RangeError(`maxHeadBytes and maxTrailerBytes can be ${maxHeadText} at most`)
 }

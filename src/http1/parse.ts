@@ -7,6 +7,7 @@
 import type { ProxyError } from '../errors.ts'
 import { equalsFold, forEachMember, isAuthority, tokenTable, valueTable } from '../http/fields.ts'
 import { type Head, type HeadFault, kind, parseFields } from '../http/head.ts'
+import type { FoundHead } from './connection.ts'
 import type { Http1Limits } from './limits.ts'
 
 type BadRequest = Extract<ProxyError, { kind: 'bad-request' }>
@@ -37,18 +38,15 @@ export interface ResponseHead {
 /** How long a body is: a number of bytes, or how its end is marked. */
 export type Framing = number | 'chunked' | 'close'
 
-/**
- * @param text starts with the request line
- * @param end  offset of the CR of the empty line
- */
-export function parseRequestHead(text: string, end: number, limits: Http1Limits): RequestHead | BadRequest {
+export function parseRequestHead(found: FoundHead, limits: Http1Limits): RequestHead | BadRequest {
+  const { text, end, bytes, base } = found
   let i = 0
-  while (tokenTable[text.charCodeAt(i)] === 1) i++
-  if (i === 0 || text.charCodeAt(i) !== 32) return bad(400, 'malformed request line')
+  while (tokenTable[bytes[base + i]!] === 1) i++
+  if (i === 0 || bytes[base + i] !== 32) return bad(400, 'malformed request line')
   const method = text.slice(0, i)
   const targetStart = ++i
-  let c = text.charCodeAt(i)
-  while (c > 32 && c !== 127 && c !== 35) c = text.charCodeAt(++i)
+  let c = bytes[base + i]!
+  while (c > 32 && c !== 127 && c !== 35) c = bytes[base + ++i]!
   if (i - targetStart > limits.maxTargetBytes) return bad(414, 'request target too long')
   if (c !== 32 || i === targetStart) return bad(400, 'malformed request target')
   let target = text.slice(targetStart, i)
@@ -60,7 +58,7 @@ export function parseRequestHead(text: string, end: number, limits: Http1Limits)
   }
   if (text.charCodeAt(i + 9) !== 13 || text.charCodeAt(i + 10) !== 10) return bad(400, 'malformed request line')
 
-  const parsed = parseFields(text, i + 11, end, limits.maxFieldLines, limits.maxFieldLineBytes)
+  const parsed = parseFields(text, i + 11, end, limits.maxFieldLines, limits.maxFieldLineBytes, bytes, base)
   if (typeof parsed === 'string') return badField(parsed)
   let head = parsed
 
@@ -72,7 +70,7 @@ export function parseRequestHead(text: string, end: number, limits: Http1Limits)
     if (target === '*') {
       if (method !== 'OPTIONS') return bad(400, 'the target * is for OPTIONS only')
     } else {
-      const absolute = splitAbsolute(target)
+      const absolute = splitAbsolute(target, method)
       if (!absolute) return bad(400, 'malformed request target')
       ;({ authority, target } = absolute)
       if (!isAuthority(host)) return bad(400, 'invalid Host header')
@@ -94,7 +92,8 @@ export function parseRequestHead(text: string, end: number, limits: Http1Limits)
     if (connection.close) keepAlive = false
     else if (minorVersion === 0) keepAlive = connection.keepAlive
     if (connection.named.length > 0) head = head.edit({ removed: connection.named, added: [] })
-    if (connection.upgrade && minorVersion === 1) upgrade = upgradeOf(head)
+    // With a body, the first byte of the new protocol could be told from the body's by its end alone.
+    if (connection.upgrade && minorVersion === 1 && bodyLength === 0) upgrade = upgradeOf(head)
   }
 
   let awaitsContinue = false
@@ -110,12 +109,8 @@ export function parseRequestHead(text: string, end: number, limits: Http1Limits)
  * @param method of the request this answers
  * @returns what is wrong, in words, when the answer must not be trusted
  */
-export function parseResponseHead(
-  text: string,
-  end: number,
-  method: string,
-  limits: Http1Limits,
-): ResponseHead | string {
+export function parseResponseHead(found: FoundHead, method: string, limits: Http1Limits): ResponseHead | string {
+  const { text, end, bytes, base } = found
   const minorVersion = versionAt(text, 0)
   if (minorVersion === undefined || text.charCodeAt(8) !== 32) return 'malformed status line'
   const status = digit(text, 9) * 100 + digit(text, 10) * 10 + digit(text, 11)
@@ -128,18 +123,19 @@ export function parseResponseHead(
     reason = text.slice(from, i).trim()
   }
   if (text.charCodeAt(i) !== 13 || text.charCodeAt(i + 1) !== 10) return 'malformed status line'
-  const parsed = parseFields(text, i + 2, end, limits.maxFieldLines, limits.maxFieldLineBytes)
+  const parsed = parseFields(text, i + 2, end, limits.maxFieldLines, limits.maxFieldLineBytes, bytes, base)
   if (typeof parsed === 'string') return faultText[parsed]
   let head = parsed
 
   let framing: Framing = 'close'
-  if (status < 200 || status === 204 || status === 304 || method === 'HEAD') framing = 0
-  else if ((head.kinds & (kind.transferEncoding | kind.contentLength)) !== 0) {
+  let keepAlive = minorVersion === 1
+  const framed = (head.kinds & (kind.transferEncoding | kind.contentLength)) !== 0
+  if (framed) {
     const found = messageFraming(head, minorVersion)
     if (typeof found === 'string' && found !== 'chunked') return found
     framing = found
   }
-  let keepAlive = minorVersion === 1
+  if (status < 200 || status === 204 || status === 304 || method === 'HEAD') framing = 0
   if ((head.kinds & kind.connection) !== 0) {
     const connection = readConnection(head)
     keepAlive = !connection.close && (minorVersion === 1 || connection.keepAlive)
@@ -213,10 +209,12 @@ function parseLength(value: string): number | undefined {
   return length <= Number.MAX_SAFE_INTEGER ? length : undefined
 }
 
-function splitAbsolute(target: string): { authority: string; target: string } | undefined {
+/** RFC 9112 section 3.2.2; an OPTIONS for no path at all is for the server as a whole: section 3.2.4. */
+function splitAbsolute(target: string, method: string): { authority: string; target: string } | undefined {
   const found = /^https?:\/\/([^/?]+)(.*)$/i.exec(target)
   if (!found) return undefined
   const rest = found[2]!
+  if (rest === '' && method === 'OPTIONS') return { authority: found[1]!, target: '*' }
   return { authority: found[1]!, target: rest.startsWith('/') ? rest : `/${rest}` }
 }
 
@@ -228,13 +226,17 @@ interface ConnectionOptions {
   readonly named: string[]
 }
 
+const plainKeepAlive: ConnectionOptions = { close: false, keepAlive: true, upgrade: false, named: [] }
+
 /** Names that `Connection` may not take out: framing, routing, and what we say of the client ourselves. */
 const unremovable =
   /^(?:host|content-length|transfer-encoding|forwarded|via|expect|x-forwarded-.*|x-real-ip|x-original-host|cf-.*)$/
 
 function readConnection(head: Head): ConnectionOptions {
+  const value = head.get('connection') ?? ''
+  if (value.length === 10 && equalsFold(value, 0, 'keep-alive')) return plainKeepAlive
   const options: ConnectionOptions = { close: false, keepAlive: false, upgrade: false, named: [] }
-  forEachMember(head.get('connection') ?? '', (member) => {
+  forEachMember(value, (member) => {
     if (member === 'close') options.close = true
     else if (member === 'keep-alive') options.keepAlive = true
     else if (member === 'upgrade') options.upgrade = true

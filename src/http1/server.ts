@@ -5,40 +5,26 @@
  * handler gets a lazily read Request and its {@link Exchange}, and answers with any Response, at once or later.
  */
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
-import { discardingSink } from '../http/body.ts'
-import { checkField, kind } from '../http/head.ts'
+import { kind } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
-import { asEngineResponse, type EngineResponse } from '../http/response.ts'
+import { asEngineResponse, createResponse, type EngineResponse } from '../http/response.ts'
 import { joinRawStreams } from '../http/upgrade.ts'
-import type {
-  Address,
-  Entrance,
-  Exchange,
-  Field,
-  Handler,
-  Outcome,
-  Socket,
-  SocketError,
-  SocketEvents,
-  TlsFacts,
-} from '../runtime.ts'
+import type { Address, Handler, Socket, SocketError, SocketEvents } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import { BodyWriter, type WriterOwner } from './body-writer.ts'
 import { HeadReader } from './connection.ts'
+import { ServerExchange, type ExchangeOptions } from './exchange.ts'
 import { IncomingBody, type BodyOwner } from './incoming-body.ts'
-import type { Http1Limits } from './limits.ts'
+import { checkLimits, type Http1Limits } from './limits.ts'
 import { bad, parseRequestHead, type RequestHead } from './parse.ts'
 import { takeRawSocket } from './raw.ts'
 import { reasonPhrase } from './reason.ts'
 
-export interface Http1ServerOptions {
+/** `scheme` is what the client speaks to the door before us; 'https' when TLS ended here or ahead of us. */
+export interface Http1ServerOptions extends ExchangeOptions {
   readonly handler: Handler
-  readonly timers: Timers
   readonly limits: Http1Limits
-  /** What the client speaks to the door before us; 'https' when TLS ended here or ahead of us. */
-  readonly scheme: 'http' | 'https'
-  readonly entrance?: Entrance | undefined
   /** Answers a request that the engine itself must refuse, when no handler has seen it. Defaults to a line of text. */
   readonly refuse?: (error: ProxyError) => Response
   /** Told of each refused message and each handler that threw. */
@@ -54,7 +40,9 @@ export interface Http1Server {
   destroy(): void
 }
 
+/** @throws RangeError for limits that can't be kept */
 export function createHttp1Server(options: Http1ServerOptions): Http1Server {
+  checkLimits(options.limits)
   const connections = new Set<ServerConnection>()
   const shared: Shared = { draining: false, connections, dateSecond: 0, dateLine: '' }
   return {
@@ -155,13 +143,15 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     const { body, phase } = this
     if (body && !body.done) return this.feedBody(body)
     if (phase === 'linger' || phase === 'closed') this.at = this.end_
-    else if (phase === 'idle' || phase === 'head') return this.readHead()
+    else if (phase === 'idle' || phase === 'head') {
+      // A client that sends requests and takes no answers must not fill our memory with them.
+      return !this.writer.unflushed && this.readHead()
+    }
     return false // a pipelined request, or bytes behind an upgrade
   }
 
   private feedBody(body: IncomingBody): boolean {
     if (!body.wanted) return false
-    if (this.phase === 'exchange') this.timers.arm(this.timer, this.limits.bodyStallTimeoutMs)
     this.feeding = true
     const at = body.feed(this.bytes, this.at, this.end_)
     this.feeding = false
@@ -173,6 +163,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     }
     if (body.done) this.requestComplete()
     else if (this.phase === 'drain' && this.drained > this.limits.maxDrainBytes) this.linger()
+    else this.watchBody(body)
     return !body.blocked
   }
 
@@ -191,7 +182,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       return false
     }
     this.at = found.next
-    const head = parseRequestHead(found.text, found.end, this.limits)
+    const head = parseRequestHead(found, this.limits)
     if ('kind' in head) {
       this.refuse(head)
       return false
@@ -236,15 +227,33 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     if (body !== this.body) return
     body.finishIfComplete()
     if (body.done) this.requestComplete()
-    else if (this.exchange?.awaitsContinue) this.exchange.sendContinue()
+    else {
+      const { exchange } = this
+      if (exchange?.awaitsContinue) {
+        // RFC 9110 section 10.1.1: not needed where the body is coming already.
+        if (this.at < this.end_) exchange.awaitsContinue = false
+        else exchange.sendContinue()
+      }
+      this.watchBody(body)
+    }
     this.goOn()
   }
 
+  /** The rest is read all the same, so that the client gets to see the answer. */
   bodyCancelled(body: IncomingBody): void {
-    if (body === this.body && this.phase === 'exchange') {
-      body.redirect(discardingSink)
-      this.goOn()
-    }
+    if (body !== this.body) return
+    body.discard()
+    body.finishIfComplete()
+    if (body.done) this.requestComplete()
+    else this.watchBody(body)
+    this.goOn()
+  }
+
+  /** A body that is due must keep coming. Once there is an answer, the answer's own progress counts. */
+  private watchBody(body: IncomingBody): void {
+    if (this.phase !== 'exchange' || this.exchange?.answered) return
+    if (body.wanted && !body.discarded) this.timers.arm(this.timer, this.limits.bodyStallTimeoutMs)
+    else this.timers.disarm(this.timer)
   }
 
   /** Uses held bytes, then reads on. */
@@ -256,23 +265,31 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       this.bytes = noBytes
       this.socket.resume()
     }
+    if (this.peerEnded) this.settleEnd()
   }
 
   private requestComplete(): void {
-    if (this.phase === 'exchange') this.timers.disarm(this.timer)
-    else if (this.phase === 'drain') this.next()
+    if (this.phase === 'drain') this.next()
+    else if (this.phase === 'exchange' && !this.exchange?.answered) this.timers.disarm(this.timer)
   }
 
   end(): void {
     this.peerEnded = true
-    if (this.phase === 'idle' || this.phase === 'linger') {
-      this.socket.end()
-      this.destroy()
-    } else if (this.phase === 'head') this.refuse(bad(400, 'connection closed inside a request head'))
-    else if (this.body && !this.body.done) this.clientLeft()
-    else if (this.phase === 'drain') this.destroy()
-    // A whole request has come. Some clients half-close and wait, others have died: silence will tell.
-    else {
+    this.settleEnd()
+  }
+
+  /** The client will send no more: what that means is clear when the bytes at hand have been used. */
+  private settleEnd(): void {
+    if (this.at < this.end_) return
+    const { body, phase } = this
+    if (phase === 'idle') this.linger()
+    else if (phase === 'head') this.refuse(bad(400, 'connection closed inside a request head'))
+    else if (body && !body.done) {
+      if (body.blocked) return
+      if (phase === 'drain') this.linger()
+      else this.clientLeft()
+    } else if (phase === 'exchange' && !this.writer.unflushed) {
+      // A whole request has come. Some clients half-close and wait, others have died: silence will tell.
       this.sentBefore = this.writer.sent
       this.timers.arm(this.timer, this.limits.halfClosedTimeoutMs)
     }
@@ -286,6 +303,9 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
 
   drain(): void {
     this.writer.drained()
+    if (this.phase === 'linger') this.timers.arm(this.timer, this.limits.drainTimeoutMs)
+    else if (this.phase === 'idle' || this.phase === 'head') this.goOn()
+    else if (this.peerEnded) this.settleEnd()
   }
 
   // --- answers out
@@ -309,44 +329,51 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       this.switchProtocols(exchange, response)
       return
     }
+    // Whatever the timer watched for was the request's; the answer's own progress is watched from here on.
+    this.timers.disarm(this.timer)
+    if (this.peerEnded) this.settleEnd()
     const { request } = exchange
     const body = response.holder.take()
     const bodiless = request.method === 'HEAD' || status === 204 || status === 304
+    const length = body ? body.length : 0
+    const { head } = response
+    const declared = (head.kinds & kind.contentLength) !== 0 || head.edits ? head.get('content-length') : null
     let dropped = hopByHop
     let framing = ''
     let chunked = false
-    const length = body ? body.length : 0
-    if (status === 204) dropped |= kind.contentLength
-    else if (bodiless) {
-      // A HEAD or 304 answer may say how long the body would have been.
-      if (length && status !== 304 && (response.head.kinds & kind.contentLength) === 0)
-        framing = `Content-Length: ${length}\r\n`
-    } else if (length !== undefined) {
-      if ((response.head.kinds & kind.contentLength) === 0 || response.head.get('content-length') !== String(length)) {
+    if (bodiless && status !== 204) {
+      // An answer to HEAD, and a 304, may say how long the body would have been. RFC 9110 section 8.6.
+      if (declared === null ? length && status !== 304 : !isLength(declared)) {
         dropped |= kind.contentLength
-        framing = `Content-Length: ${length}\r\n`
+        if (length) framing = `Content-Length: ${length}\r\n`
       }
-    } else {
+    } else if (bodiless || length === undefined) {
       dropped |= kind.contentLength
-      chunked = request.minorVersion === 1
-      if (chunked) framing = 'Transfer-Encoding: chunked\r\n'
-      else {
-        exchange.keepAlive = false
-        exchange.untilClose = true
+      if (!bodiless) {
+        chunked = request.minorVersion === 1
+        if (chunked) framing = 'Transfer-Encoding: chunked\r\n'
+        else {
+          exchange.keepAlive = false
+          exchange.untilClose = true
+        }
       }
+    } else if (declared !== String(length)) {
+      dropped |= kind.contentLength
+      framing = `Content-Length: ${length}\r\n`
     }
-    if (this.shared.draining || this.peerEnded || exchange.awaitsContinue) exchange.keepAlive = false
+    if (this.shared.draining || exchange.awaitsContinue || (this.peerEnded && this.at >= this.end_))
+      exchange.keepAlive = false
     if (!exchange.keepAlive) framing += 'Connection: close\r\n'
     else if (request.minorVersion === 0) framing += 'Connection: keep-alive\r\n'
-    if ((response.head.kinds & kind.date) === 0 && !response.head.has('date')) framing += this.dateLine()
+    if ((head.kinds & kind.date) === 0 && !(head.edits && head.has('date'))) framing += this.dateLine()
 
-    const head = `HTTP/1.1 ${status} ${response.statusText || reasonPhrase(status)}\r\n${response.head.serialize(dropped)}${framing}\r\n`
+    const text = `HTTP/1.1 ${status} ${response.statusText || reasonPhrase(status)}\r\n${head.serialize(dropped)}${framing}\r\n`
     exchange.status = status
     if (bodiless || body === undefined || length === 0) {
       body?.cancel()
-      this.socket.write(head)
+      this.writer.write(text)
       this.messageWritten()
-    } else this.writer.begin(head, body, chunked, length)
+    } else this.writer.begin(text, body, chunked, length)
   }
 
   private switchProtocols(exchange: ServerExchange, response: EngineResponse): void {
@@ -366,11 +393,13 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     this.socket.write(`HTTP/1.1 101 ${response.statusText || reasonPhrase(101)}\r\nConnection: Upgrade\r\n${head}\r\n`)
     this.phase = 'raw'
     this.timers.remove(this.timer)
-    const unread = this.at < this.end_ ? this.bytes.slice(this.at, this.end_) : undefined
+    const unread = this.at < this.end_ ? new Uint8Array(this.bytes.subarray(this.at, this.end_)) : undefined
+    this.at = this.end_
     const raw = takeRawSocket(this.socket, {
       timers: this.timers,
       idleTimeoutMs: this.limits.upgradeIdleTimeoutMs,
       unread,
+      ended: this.peerEnded,
       onClose: (bytesReceived, bytesSent, error) => {
         this.shared.connections.delete(this)
         this.phase = 'closed'
@@ -378,8 +407,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       },
     })
     this.raw = raw
-    if (this.peerEnded) raw.incoming.cancel()
-    else joinRawStreams(raw, upgrade)
+    joinRawStreams(raw, upgrade)
   }
 
   private handlerFailed(exchange: ServerExchange, thrown: unknown): void {
@@ -390,23 +418,33 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       return
     }
     this.options.onError?.(error, this.socket.remote)
-    exchange.error = error
-    this.respond(exchange, (this.options.refuse ?? plainRefusal)(error))
+    const again = exchange.error !== undefined // the answer to a failure failed
+    exchange.error ??= error
+    this.respond(exchange, again ? plainRefusal(error) : this.refusal(error))
+  }
+
+  private refusal(error: ProxyError): Response {
+    try {
+      return (this.options.refuse ?? plainRefusal)(error)
+    } catch {
+      return plainRefusal(error)
+    }
   }
 
   /** Answers what is no acceptable HTTP, and closes. */
   private refuse(error: Extract<ProxyError, { kind: 'bad-request' }>): void {
     this.options.onError?.(error, this.socket.remote)
-    const response = asEngineResponse((this.options.refuse ?? plainRefusal)(error))
+    const response = asEngineResponse(this.refusal(error))
     const body = response.holder.take()
     const length = body?.length ?? 0
-    const head = `HTTP/1.1 ${response.status} ${reasonPhrase(response.status)}\r\n${response.head.serialize(hopByHop | kind.contentLength)}Content-Length: ${length}\r\nConnection: close\r\n${this.dateLine()}\r\n`
+    const head = `HTTP/1.1 ${response.status} ${reasonPhrase(response.status)}\r\n${response.head.serialize(hopByHop | kind.contentLength | kind.date)}Content-Length: ${length}\r\nConnection: close\r\n${this.dateLine()}\r\n`
     this.phase = 'linger'
     this.at = this.end_
     this.reader.reset()
     if (body && length > 0) this.writer.begin(head, body, false, length)
     else {
-      this.socket.write(head)
+      body?.cancel()
+      this.writer.write(head)
       this.messageWritten()
     }
   }
@@ -431,14 +469,14 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
 
   messageBroken(error: ProxyError): void {
     const { exchange } = this
-    if (exchange) exchange.error = error
     // Half a message must never look like a whole one.
-    if (this.writer.headPending) {
-      if (exchange) {
-        exchange.answered = false
-        this.handlerFailed(exchange, new ProxyFailure(error))
-      }
-    } else this.destroy(exchange?.untilClose ? 'reset' : undefined)
+    if (exchange && this.writer.headPending) {
+      exchange.answered = false
+      this.handlerFailed(exchange, new ProxyFailure(error))
+      return
+    }
+    if (exchange) exchange.error = error
+    this.destroy(exchange?.untilClose ? 'reset' : undefined)
   }
 
   writeBlocked(): void {
@@ -446,9 +484,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   }
 
   writeUnblocked(): void {
-    if (this.peerEnded) this.timers.arm(this.timer, this.limits.halfClosedTimeoutMs)
-    else if (this.body && !this.body.done && this.body.wanted)
-      this.timers.arm(this.timer, this.limits.bodyStallTimeoutMs)
+    if (this.peerEnded) this.settleEnd()
     else this.timers.disarm(this.timer)
   }
 
@@ -457,33 +493,36 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   /** The answer is out before the request was: reads the rest, so that the client gets to see the answer. */
   private drainRequest(): void {
     this.phase = 'drain'
-    this.body!.redirect(discardingSink)
+    const body = this.body!
+    body.discard()
+    body.finishIfComplete()
+    if (body.done) {
+      this.next()
+      return
+    }
     this.timers.arm(this.timer, this.limits.drainTimeoutMs)
     this.goOn()
   }
 
   private next(): void {
     this.body = undefined
-    if (this.shared.draining || this.peerEnded) {
+    if (this.shared.draining) {
       this.linger()
       return
     }
     this.phase = 'idle'
     this.timers.arm(this.timer, this.limits.idleTimeoutMs)
-    if (this.at < this.end_ || this.paused) this.goOn()
+    if (this.at < this.end_ || this.paused || this.peerEnded) this.goOn()
   }
 
   /** Sends FIN and reads until the peer's, for a while: a close with unread bytes would reset the answer away. */
   private linger(): void {
-    this.socket.end()
-    if (this.peerEnded) {
-      this.destroy()
-      return
-    }
     this.phase = 'linger'
     this.at = this.end_
     this.body = undefined
-    this.timers.arm(this.timer, this.limits.drainTimeoutMs)
+    this.socket.end() // closes the socket where the peer's FIN is here already
+    const { drainTimeoutMs, writeStallTimeoutMs } = this.limits
+    this.timers.arm(this.timer, this.writer.unflushed ? writeStallTimeoutMs : drainTimeoutMs)
     this.goOn()
   }
 
@@ -491,7 +530,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   private bodyFault(error: Extract<ProxyError, { kind: 'bad-request' }>): void {
     const { body, exchange } = this
     this.at = this.end_
-    body?.close(error)
+    body?.break(error)
     this.body = undefined
     if (!exchange || exchange.answered) {
       this.destroy()
@@ -505,8 +544,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   private expire(): void {
     switch (this.phase) {
       case 'idle':
-        this.socket.end()
-        this.destroy()
+        this.linger()
         break
       case 'head':
         this.refuse(bad(408, 'request head not complete in time'))
@@ -532,9 +570,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     this.exchange = undefined
     this.timers.remove(this.timer)
     this.shared.connections.delete(this)
-    if (body && !body.done) body.close(gone)
+    body?.break(gone)
     this.writer.stop(gone)
-    this.raw?.destroy()
     this.socket.destroy()
     if (exchange) {
       exchange.abort(gone)
@@ -548,14 +585,14 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   }
 
   closeWhenIdle(): void {
-    if (this.phase === 'idle') {
-      this.socket.end()
-      this.destroy()
-    }
+    if (this.phase === 'idle') this.linger()
   }
 
   destroy(reason?: 'reset'): void {
-    if (this.phase === 'raw') this.raw?.destroy()
+    if (this.phase === 'raw') {
+      this.raw?.destroy()
+      return
+    }
     if (this.phase === 'closed') return
     if (reason) this.socket.destroy(reason)
     this.clientLeft()
@@ -576,115 +613,6 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   }
 }
 
-class ServerExchange implements Exchange {
-  readonly request: RequestHead
-  readonly body: IncomingBody | undefined
-  readonly startedAtMs: number
-  keepAlive: boolean
-  awaitsContinue: boolean
-  answered = false
-  /** The end of the answer is the end of the connection, so a broken one must be a reset. */
-  untilClose = false
-  status = 0
-  error: ProxyError | undefined
-  private readonly socket: Socket
-  private readonly options: Http1ServerOptions
-  private aborted: ProxyError | undefined
-  private over: Outcome | undefined
-  private onAborts: ((error: ProxyError) => void) | ((error: ProxyError) => void)[] | undefined
-  private onFinishes: ((outcome: Outcome) => void) | ((outcome: Outcome) => void)[] | undefined
-
-  constructor(socket: Socket, options: Http1ServerOptions, request: RequestHead, body: IncomingBody | undefined) {
-    this.socket = socket
-    this.options = options
-    this.request = request
-    this.body = body
-    this.keepAlive = request.keepAlive
-    this.awaitsContinue = request.awaitsContinue
-    this.startedAtMs = options.timers.now()
-  }
-
-  get scheme(): 'http' | 'https' {
-    return this.options.scheme
-  }
-  get httpVersion(): '1.0' | '1.1' {
-    return this.request.minorVersion === 1 ? '1.1' : '1.0'
-  }
-  get peer(): Address {
-    return this.socket.remote
-  }
-  get local(): Address {
-    return this.socket.local
-  }
-  get tls(): TlsFacts | undefined {
-    return this.socket.tls
-  }
-  get entrance(): Entrance | undefined {
-    return this.options.entrance
-  }
-  get upgrade(): string | undefined {
-    return this.request.upgrade
-  }
-
-  inform(status: number, fields: readonly Field[]): void {
-    if (this.answered || this.over || this.aborted || this.request.minorVersion === 0) return
-    if (status === 100) {
-      this.sendContinue()
-      return
-    }
-    if (!Number.isInteger(status) || status < 102 || status > 199)
-      throw new RangeError(`not an informational status: ${status}`)
-    let lines = ''
-    for (const [name, value] of fields) {
-      checkField(name, value)
-      lines += `${name}: ${value}\r\n`
-    }
-    this.socket.write(`HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n${lines}\r\n`)
-  }
-
-  sendContinue(): void {
-    if (!this.awaitsContinue || this.answered) return
-    this.awaitsContinue = false
-    this.socket.write('HTTP/1.1 100 Continue\r\n\r\n')
-  }
-
-  onAbort(listener: (error: ProxyError) => void): void {
-    if (this.aborted) listener(this.aborted)
-    else if (!this.over) this.onAborts = added(this.onAborts, listener)
-  }
-
-  onFinish(listener: (outcome: Outcome) => void): void {
-    if (this.over) listener(this.over)
-    else this.onFinishes = added(this.onFinishes, listener)
-  }
-
-  abort(error: ProxyError): void {
-    if (this.aborted || this.over) return
-    this.aborted = error
-    call(this.onAborts, error)
-    this.onAborts = undefined
-  }
-
-  finish(outcome: Outcome): void {
-    if (this.over) return
-    this.over = outcome
-    call(this.onFinishes, outcome)
-    this.onFinishes = undefined
-  }
-}
-
-type Listeners<T> = ((value: T) => void) | ((value: T) => void)[] | undefined
-
-function added<T>(listeners: Listeners<T>, listener: (value: T) => void): Listeners<T> {
-  if (listeners === undefined) return listener
-  return typeof listeners === 'function' ? [listeners, listener] : [...listeners, listener]
-}
-
-function call<T>(listeners: Listeners<T>, value: T): void {
-  if (typeof listeners === 'function') listeners(value)
-  else if (listeners) for (const listener of listeners) listener(value)
-}
-
 const noBytes = new Uint8Array(0)
 
 function discard(response: Response): void {
@@ -698,9 +626,12 @@ function discard(response: Response): void {
 }
 
 function plainRefusal(error: ProxyError): Response {
-  const status = error.kind === 'bad-request' ? error.status : 500
-  return new Response(`${error.kind === 'bad-request' ? error.reason : 'internal error'}\n`, {
-    status,
-    headers: { 'content-type': 'text/plain; charset=utf-8' },
-  })
+  const status = error.kind === 'bad-request' ? error.status : error.kind === 'upstream' ? 502 : 500
+  const reason = error.kind === 'bad-request' ? error.reason : reasonPhrase(status).toLowerCase()
+  return createResponse(status, [['Content-Type', 'text/plain; charset=utf-8']], `${reason}\n`)
+}
+
+/** One Content-Length, as RFC 9110 section 8.6 has it. */
+function isLength(value: string): boolean {
+  return /^\d{1,16}$/.test(value)
 }
