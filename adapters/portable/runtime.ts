@@ -20,6 +20,7 @@ export function createRuntime(name: Runtime['name'], version: string, dial: Dial
   return {
     name,
     version,
+    platform: { os: process.platform, architecture: process.arch },
     connect: (to, options) => connect(to, options, dial),
     listen: (at, options, accept) => listen(at, options, accept, dial),
     resolver,

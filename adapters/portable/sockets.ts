@@ -1,7 +1,21 @@
 /** Dialling and listening over `node:net` and `node:tls`. */
 import { connect as netConnect, createServer, type Server, type Socket as NodeSocket } from 'node:net'
-import { connect as tlsConnect, createServer as createTlsServer } from 'node:tls'
-import type { Address, ConnectOptions, Listener, ListenOptions, Socket, SocketError } from '../../src/runtime.ts'
+import {
+  connect as tlsConnect,
+  createSecureContext,
+  createServer as createTlsServer,
+  getCACertificates,
+  type SecureContext,
+} from 'node:tls'
+import type {
+  Address,
+  ConnectOptions,
+  Listener,
+  ListenOptions,
+  Socket,
+  SocketError,
+  TlsClientOptions,
+} from '../../src/runtime.ts'
 import { NetSocket, type OwnBuffer } from './net-socket.ts'
 import { socketError } from './socket-error.ts'
 import { verifyPeer } from './verify-peer.ts'
@@ -13,6 +27,21 @@ export interface DialOptions {
   readonly ownBuffer?: (() => OwnBuffer) | undefined
   /** Wraps a plain socket, or says with `undefined` that it cannot; absent: {@link NetSocket}. */
   readonly wrap?: ((socket: NodeSocket, side: 'accepted' | 'dialled') => Socket | undefined) | undefined
+}
+
+/** A context takes a while to make of a hundred roots, so each set is made once. */
+const contexts = new Map<string, SecureContext>()
+
+/** Only for roots that come from us, of which there are few; a config's are handed on as they are. */
+function trustOf({ ca, extraCa }: TlsClientOptions): { ca?: string; secureContext?: SecureContext } {
+  if (ca !== undefined) return { ca }
+  if (extraCa === undefined) return {}
+  let context = contexts.get(extraCa)
+  if (!context) {
+    context = createSecureContext({ ca: [...getCACertificates('default'), extraCa], minVersion: 'TLSv1.2' })
+    contexts.set(extraCa, context)
+  }
+  return { secureContext: context }
 }
 
 /** @returns rejects with a {@link SocketError} */
@@ -34,7 +63,7 @@ export function connect(to: Address, options: ConnectOptions, dial: DialOptions 
           ...base,
           servername: tls.servername,
           minVersion: 'TLSv1.2',
-          ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+          ...trustOf(tls),
           ...(tls.cert === undefined ? {} : { cert: tls.cert }),
           ...(tls.key === undefined ? {} : { key: tls.key }),
           ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
