@@ -16,11 +16,15 @@ import {
   addressBlock,
   bindAddress,
   bytes,
+  dialPlace,
   duration,
   flag,
+  httpUrl,
   listenAt,
   oneOf,
   path,
+  protocolName,
+  regionName,
   share,
   text,
   token,
@@ -30,6 +34,8 @@ import {
 /** What the environment calls an option besides `HEADGATE_<OPTION>`. */
 export interface PredecessorName {
   readonly name: string
+  /** The reference connector's name for the same; read after the predecessor's, as the flag is. */
+  readonly also?: string
   /** Absent: read as the flag is, and refused as the flag is. */
   readonly read?: LenientReader<unknown>
 }
@@ -56,6 +62,7 @@ export interface OptionSpec<T = unknown> {
 
 export const groups = [
   'Configuration',
+  'Tunnel',
   'Addresses',
   'Requests',
   'Backends',
@@ -130,10 +137,117 @@ export const optionTable = {
     fallbackText: 'none',
   }),
 
+  tunnelToken: one('Tunnel', {
+    help: 'Connect to the Cloudflare Tunnel of this token. Requests then come through it; set but empty refuses to start.',
+    read: text,
+    fallback: undefined,
+    fallbackText: 'no tunnel',
+    predecessor: { name: 'TUNNEL_TOKEN' },
+  }),
+  tunnelTokenFile: one('Tunnel', {
+    flag: 'tunnel-token-file',
+    argument: 'FILE',
+    help: "Read the tunnel's token from this file.",
+    read: path,
+    fallback: undefined,
+    fallbackText: 'HEADGATE_TUNNEL_TOKEN',
+    predecessor: { name: 'TUNNEL_TOKEN_FILE' },
+  }),
+  tunnelCredentialsFile: one('Tunnel', {
+    flag: 'tunnel-credentials-file',
+    argument: 'FILE',
+    help: 'Connect to the tunnel of this credentials file (<tunnel ID>.json) instead of a token.',
+    read: path,
+    fallback: undefined,
+    predecessor: { name: 'TUNNEL_CRED_FILE' },
+  }),
+  tunnelCredentials: one('Tunnel', {
+    help: 'The content of a credentials file.',
+    read: text,
+    fallback: undefined,
+    predecessor: { name: 'TUNNEL_CRED_CONTENTS' },
+  }),
+  quick: one('Tunnel', {
+    flag: 'quick',
+    help: 'Ask for an anonymous quick tunnel and print its public address.',
+    read: flag,
+    fallback: false,
+  }),
+  quickService: one('Tunnel', {
+    flag: 'quick-service',
+    argument: 'URL',
+    help: 'Where --quick asks.',
+    read: httpUrl,
+    fallback: 'https://api.trycloudflare.com/tunnel',
+  }),
+  origin: one('Tunnel', {
+    flag: 'origin',
+    argument: 'URL',
+    help: 'Forward every request to this HTTP server, instead of serving a config.',
+    read: httpUrl,
+    fallback: undefined,
+    fallbackText: 'the config is served',
+  }),
+  protocol: one('Tunnel', {
+    flag: 'protocol',
+    argument: 'NAME',
+    help: 'What carries the tunnel: quic, http2, or auto. gRPC needs http2, which auto takes into account.',
+    read: protocolName,
+    fallback: 'auto',
+    predecessor: { name: 'PROXY_TUNNEL_PROTOCOL', also: 'TUNNEL_TRANSPORT_PROTOCOL' },
+  }),
+  connections: one('Tunnel', {
+    flag: 'connections',
+    argument: 'NUMBER',
+    help: 'How many connections to the edge to keep.',
+    read: wholeNumber(1, 16),
+    fallback: 4,
+  }),
+  region: one('Tunnel', {
+    flag: 'region',
+    argument: 'NAME',
+    help: 'Connect to the edge in this region, such as us.',
+    read: regionName,
+    fallback: undefined,
+    fallbackText: 'the whole world',
+    predecessor: { name: 'TUNNEL_REGION' },
+  }),
+  edge: many('Tunnel', {
+    flag: 'edge',
+    argument: 'HOST:PORT',
+    help: 'Connect to the edge at this address, instead of looking for it in DNS; repeatable.',
+    read: dialPlace,
+    fallbackText: 'found in DNS',
+    predecessor: { name: 'TUNNEL_EDGE' },
+  }),
+  edgeIpVersion: one('Tunnel', {
+    flag: 'edge-ip-version',
+    argument: 'VERSION',
+    help: 'The IP version towards the edge: auto, 4 or 6.',
+    read: oneOf('auto', '4', '6'),
+    fallback: 'auto',
+    predecessor: { name: 'TUNNEL_EDGE_IP_VERSION' },
+  }),
+  edgeCa: one('Tunnel', {
+    flag: 'edge-ca',
+    argument: 'FILE',
+    help: "Trust the certificates of this file (PEM) for the edge, instead of the system's and Cloudflare's.",
+    read: path,
+    fallback: undefined,
+    fallbackText: "the system's and Cloudflare's",
+    predecessor: { name: 'TUNNEL_CACERT' },
+  }),
+  serveEmpty: one('Tunnel', {
+    flag: 'serve-empty',
+    help: 'Connect to the tunnel before there is a config, and answer 503 until there is one.',
+    read: flag,
+    fallback: false,
+  }),
+
   listen: many('Addresses', {
     flag: 'listen',
     argument: 'ADDR',
-    help: "Serve on this address, written [[NAMESPACE/GATEWAY:]PORT=]ADDR; repeatable. A bare ADDR stands for every HTTP listener of the config, PORT= for the listeners of that port, NAMESPACE/GATEWAY: for that Gateway's.",
+    help: "Serve on this address, written [[NAMESPACE/GATEWAY:]PORT=]ADDR; repeatable. A bare ADDR stands for every HTTP listener of the config, PORT= for the listeners of that port, NAMESPACE/GATEWAY: for that Gateway's. With a tunnel there is none unless it is given.",
     read: listenAt,
     fallback: [{ address: { host: '127.0.0.1', port: 8080 } }],
     fallbackText: '127.0.0.1:8080',
@@ -365,4 +479,8 @@ export function environmentName(name: OptionName): string {
   return `HEADGATE_${(spec.flag ?? secretNames[name] ?? name).replaceAll('-', '_').toUpperCase()}`
 }
 
-const secretNames: Partial<Record<OptionName, string>> = { authToken: 'auth-token' }
+const secretNames: Partial<Record<OptionName, string>> = {
+  authToken: 'auth-token',
+  tunnelToken: 'tunnel-token',
+  tunnelCredentials: 'tunnel-credentials',
+}

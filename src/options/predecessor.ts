@@ -32,9 +32,8 @@ export const clampedShare: LenientReader<number> = (text) => {
 
 /** Names it knew that have no counterpart here, and what follows from that. */
 export const withoutCounterpart: Readonly<Record<string, string>> = {
-  TUNNEL_TOKEN: 'this version serves the addresses of --listen and does not connect to a tunnel by itself',
-  PROXY_TUNNEL_PROTOCOL: 'this version does not connect to a tunnel by itself',
-  PROXY_TUNNEL_PROTOCOL_WAIT: 'this version does not connect to a tunnel by itself',
+  PROXY_TUNNEL_PROTOCOL_WAIT:
+    'the tunnel is connected once there is a config, however long that takes, and follows it when gRPC routes come later',
   PROXY_TRACING_ENABLED: 'this version sends no traces',
   PROXY_TRACING_ENDPOINT: 'this version sends no traces',
   PROXY_TRACING_SAMPLE_RATE: 'this version sends no traces',

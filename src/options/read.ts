@@ -46,8 +46,14 @@ function readOne(
 
   const { predecessor } = spec
   const theirs = predecessor === undefined ? undefined : environment[predecessor.name]
-  if (predecessor === undefined || !isGiven(spec, theirs)) return spec.fallback
-  if (!predecessor.read) return readTexts(spec, [theirs], predecessor.name, problems)
+  if (predecessor === undefined) return spec.fallback
+  if (!isGiven(spec, theirs)) {
+    const connectors = predecessor.also === undefined ? undefined : environment[predecessor.also]
+    return isGiven(spec, connectors)
+      ? readTexts(spec, textsOf(spec, connectors), predecessor.also!, problems)
+      : spec.fallback
+  }
+  if (!predecessor.read) return readTexts(spec, textsOf(spec, theirs), predecessor.name, problems)
   const value = predecessor.read(theirs)
   if (value !== undefined) return value
   warnings.push(`${predecessor.name} cannot be read and is ignored; set ${ours} to ${expectedBy(spec)}.`)
@@ -87,6 +93,17 @@ function describeText(text: string): string {
 function checkTogether(options: Options, problems: string[]): void {
   if (options.config !== undefined && options.manifests.length > 0) {
     problems.push('--manifests and --config are both given; a config has one source, so leave one of them out.')
+  }
+  if (options.origin !== undefined && (options.config !== undefined || options.manifests.length > 0)) {
+    problems.push('--origin forwards every request to one server, so leave out --manifests and --config.')
+  }
+  const hasTunnel =
+    options.tunnelToken !== undefined ||
+    options.tunnelTokenFile !== undefined ||
+    options.tunnelCredentials !== undefined ||
+    options.tunnelCredentialsFile !== undefined
+  if (options.quick && hasTunnel) {
+    problems.push('--quick asks for a tunnel of its own, so leave out the token or credentials of another.')
   }
   if ((options.adminTlsCert === undefined) !== (options.adminTlsKey === undefined)) {
     problems.push('--admin-tls-cert and --admin-tls-key go together; give the one that is missing.')

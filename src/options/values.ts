@@ -80,3 +80,27 @@ export const token = readable<string>(
   (value) => (/^[\x21-\x7e]+$/.test(value) ? value : undefined),
   'printable ASCII without spaces',
 )
+
+/** `h2mux`, long gone, means HTTP/2 as it does to the reference client; a typing error must not become `auto`. */
+export const protocolName = readable<'auto' | 'quic' | 'http2'>((value) => {
+  const name = value.toLowerCase()
+  if (name === 'h2mux') return 'http2'
+  return name === 'auto' || name === 'quic' || name === 'http2' ? name : undefined
+}, 'one of auto, quic, http2')
+
+export const httpUrl = readable<string>((value) => {
+  const url = URL.canParse(value) ? new URL(value) : undefined
+  const isOurs = url !== undefined && /^https?:$/.test(url.protocol) && url.username === '' && url.password === ''
+  return isOurs && url.hash === '' ? value : undefined
+}, 'an http:// or https:// URL without credentials, such as http://localhost:3000')
+
+export const dialPlace = readable<string>(
+  (value) => (/^(?:\[[0-9a-f:.]+\]|[^:[\]\s/]+):(?!0+$)\d{1,5}$/i.test(value) ? value : undefined),
+  'HOST:PORT or [IPV6]:PORT, such as 198.51.100.7:7844',
+)
+
+/** A DNS label's beginning: it goes into the name that is looked up. */
+export const regionName = readable<string>(
+  (value) => (/^[a-z0-9-]{1,32}$/i.test(value) ? value.toLowerCase() : undefined),
+  'letters, digits and dashes, such as us',
+)

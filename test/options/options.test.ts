@@ -46,7 +46,11 @@ describe('where a value comes from', () => {
 
   test('the secret has no flag: everybody on the machine can read a command line', () => {
     const secrets = names.filter((name) => (optionTable[name] as OptionSpec).flag === undefined)
-    expect(secrets.map((name) => [name, environmentName(name)])).toEqual([['authToken', 'HEADGATE_AUTH_TOKEN']])
+    expect(secrets.map((name) => [name, environmentName(name)])).toEqual([
+      ['tunnelToken', 'HEADGATE_TUNNEL_TOKEN'],
+      ['tunnelCredentials', 'HEADGATE_TUNNEL_CREDENTIALS'],
+      ['authToken', 'HEADGATE_AUTH_TOKEN'],
+    ])
   })
 })
 
@@ -110,6 +114,11 @@ describe('values', () => {
     ['pathNormalization', 'Reject', 'reject'],
     ['accessLogSampling', '.25', 0.25],
     ['logLevel', 'debug', 'debug'],
+    ['protocol', 'HTTP2', 'http2'],
+    ['protocol', 'h2mux', 'http2'],
+    ['edge', '[2001:db8::7]:7844', ['[2001:db8::7]:7844']],
+    ['origin', 'http://localhost:3000', 'http://localhost:3000'],
+    ['region', 'US', 'us'],
   ])('--%s %s', (name, text, value) => {
     expect(optionsOf({ [name]: text })[name]).toEqual(value)
   })
@@ -137,6 +146,16 @@ describe('a mistyped value refuses to start, naming the option and the fix, neve
     [{ listen: 'web:80=:80' }, {}, /^--listen must be an address/],
     [{ listen: 'Shop/web:80=:80' }, {}, /^--listen must be an address/],
     [{ admin: '80=:80' }, {}, /^--admin must be HOST:PORT/],
+    [{ protocol: 'htpp2' }, {}, /^--protocol must be one of auto, quic, http2, and is/],
+    [{}, { PROXY_TUNNEL_PROTOCOL: 'quick' }, /^PROXY_TUNNEL_PROTOCOL must be one of auto, quic, http2/],
+    [{}, { TUNNEL_TRANSPORT_PROTOCOL: 'tcp' }, /^TUNNEL_TRANSPORT_PROTOCOL must be one of auto, quic, http2/],
+    [{}, { TUNNEL_TOKEN: '' }, /^TUNNEL_TOKEN must be/],
+    [{ edge: ['edge.example.com'] }, {}, /^--edge must be HOST:PORT/],
+    [{ origin: 'localhost:3000' }, {}, /^--origin must be an http:/],
+    [{ origin: 'http://u:p@h' }, {}, /^--origin must be an http:/],
+    [{ region: 'us.evil' }, {}, /^--region must be letters/],
+    [{ origin: 'http://h', config: 'c.json' }, {}, /^--origin forwards every request/],
+    [{ quick: true }, { TUNNEL_TOKEN: 'x' }, /^--quick asks for a tunnel of its own/],
     [{ gracePeriodMs: '5' }, {}, /^--grace-period must be a duration such as 30s.*, and is a bare number\.$/],
     [{ gracePeriodMs: '-1s' }, {}, /^--grace-period must be a duration/],
     [{ idleTimeoutMs: 'none' }, {}, /^--idle-timeout must be a duration/],
@@ -207,15 +226,12 @@ describe("the predecessor's environment, read as it read it", () => {
     expect(warnings).toEqual([expect.stringMatching(`^${name} cannot be read and is ignored; set HEADGATE_`)])
   })
 
-  test.each(['TUNNEL_TOKEN', 'PROXY_TRACING_ENABLED', 'PROXY_TUNNEL_PROTOCOL'])(
-    '%s has no effect, and says so',
-    (name) => {
-      const { options, warnings } = readOptions({}, { [name]: 'eyJhIjoi' })
-      expect(options).toEqual(defaultOptions())
-      expect(warnings).toEqual([expect.stringMatching(`^${name} is set and has no effect: `)])
-      expect(warnings!.join()).not.toContain('eyJhIjoi')
-    },
-  )
+  test.each(['PROXY_TRACING_ENABLED', 'PROXY_TUNNEL_PROTOCOL_WAIT'])('%s has no effect, and says so', (name) => {
+    const { options, warnings } = readOptions({}, { [name]: 'eyJhIjoi' })
+    expect(options).toEqual(defaultOptions())
+    expect(warnings).toEqual([expect.stringMatching(`^${name} is set and has no effect: `)])
+    expect(warnings!.join()).not.toContain('eyJhIjoi')
+  })
 })
 
 describe('names that do nothing', () => {
