@@ -21,7 +21,7 @@ import { createConfigFileSource } from './sources/config-file.ts'
 import { createManifestSource } from './sources/manifests.ts'
 import type { Source } from './sources/source.ts'
 import { createStateDirectory } from './sources/state-directory.ts'
-import { watchSource } from './sources/watch.ts'
+import { followSource, type Follower } from './sources/follow.ts'
 import type { LineSink, Log, MetricFamily } from './telemetry.ts'
 import { createTimers, type Timers } from './timers.ts'
 
@@ -83,7 +83,8 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
         : createStateDirectory(files, clock, options.stateDir, options.stateMaxAgeMs),
     onApplied: (config) => metrics?.configure(config),
   })
-  await loadFirst(control, source)
+  const follower = source && followSource(files, source, (loaded) => control.load(loaded))
+  await loadFirst(control, follower)
 
   const servers: Http1Server[] = []
   const serviceMetrics = createServiceMetrics({
@@ -163,12 +164,12 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   try {
     admin = await open()
   } catch (error) {
+    follower?.close()
     proxy.close()
     await Promise.all(listeners.map((listener) => listener.close()))
     throw error
   }
   proxy.setOwnListeners([...entries.map(({ address }) => address), admin])
-  const watcher = source && watchSource(files, source, (loaded) => control.load(loaded))
   const doors = listeners.slice(0, -1)
   const adminDoor = listeners.at(-1)!
 
@@ -183,7 +184,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   async function drain(): Promise<boolean> {
     draining = true
     log.info('draining', { connections: servers.reduce((sum, { connections }) => sum + connections.size, 0) })
-    watcher?.close()
+    follower?.close()
     const closed = doors.map((listener) => listener.close())
     for (const server of servers) server.drain()
     const inTime = await untilDrained(runtime, servers, options.gracePeriodMs)
@@ -223,13 +224,16 @@ function sourceOf(options: Options, { files }: Runtime): Source | undefined {
   return config === undefined ? undefined : createConfigFileSource(files, config)
 }
 
-async function loadFirst(control: ConfigControl, source: Source | undefined): Promise<void> {
-  if (source === undefined) {
+async function loadFirst(control: ConfigControl, follower: Follower | undefined): Promise<void> {
+  if (follower === undefined) {
     await control.restore()
     return
   }
-  const loaded = await source.load()
-  if (loaded.problems) throw new StartRefusal(loaded.problems)
+  const loaded = await follower.first
+  if (loaded.problems) {
+    follower.close()
+    throw new StartRefusal(loaded.problems)
+  }
   control.load(loaded)
 }
 

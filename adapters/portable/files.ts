@@ -54,16 +54,19 @@ function watch(paths: readonly string[], changed: () => void): { close(): void }
   let settle: NodeJS.Timeout | undefined
   let seen: string | undefined
   let closed = false
+  let early = false // something changed before we knew what it was like
   const notice = (): void => {
+    early ||= seen === undefined
     clearTimeout(settle)
     settle = setTimeout(() => void look(), settleMs)
   }
   const look = async (): Promise<void> => {
     const now = await signature(paths)
-    if (closed || now === seen) return
-    const first = seen === undefined
+    if (closed || (now === seen && !early)) return
+    const told = seen !== undefined || early
     seen = now
-    if (!first) changed()
+    early = false
+    if (told) changed()
   }
   for (const path of new Set(paths.flatMap((each) => [each, dirname(each)]))) {
     try {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { createConfigFileSource } from '../../src/sources/config-file.ts'
 import { createManifestSource } from '../../src/sources/manifests.ts'
 import type { Loaded, Source } from '../../src/sources/source.ts'
-import { watchSource } from '../../src/sources/watch.ts'
+import { followSource } from '../../src/sources/follow.ts'
 import { createMemoryFiles } from '../support/memory-files.ts'
 
 const gateway = `
@@ -102,40 +102,51 @@ describe('watching', () => {
       },
       async finish(text) {
         waiting.shift()!({ problems: [text] })
-        await Promise.resolve()
-        await Promise.resolve()
+        await new Promise((resolve) => setTimeout(resolve))
       },
     }
   }
 
-  test('a change during a load makes one more load, and only what was read last counts', async () => {
+  test('a change before the first load is over makes one more, and only what was read last counts', async () => {
+    const files = createMemoryFiles()
+    const source = createSlowSource()
+    const { first } = followSource(files, source, () => {})
+    expect(files.watched).toEqual([['c.json']])
+    files.touch()
+    await source.finish('old')
+    await source.finish('new')
+    expect([source.loads(), await first]).toEqual([2, { problems: ['new'] }])
+  })
+
+  test('so does a change during a later load', async () => {
     const files = createMemoryFiles()
     const source = createSlowSource()
     const seen: unknown[] = []
-    watchSource(files, source, ({ problems }) => seen.push(...problems!))
-    expect(files.watched).toEqual([['c.json']])
+    followSource(files, source, ({ problems }) => seen.push(...problems!))
+    await source.finish('first')
     files.touch()
     files.touch()
     files.touch()
-    expect(source.loads()).toBe(1)
+    expect(source.loads()).toBe(2)
     await source.finish('old')
-    expect([source.loads(), seen]).toEqual([2, []])
+    expect([source.loads(), seen]).toEqual([3, []])
     await source.finish('new')
-    expect([source.loads(), seen]).toEqual([2, ['new']])
+    expect([source.loads(), seen]).toEqual([3, ['new']])
     files.touch()
     await source.finish('newer')
-    expect([source.loads(), seen]).toEqual([3, ['new', 'newer']])
+    expect([source.loads(), seen]).toEqual([4, ['new', 'newer']])
   })
 
   test('what is read after the end is forgotten', async () => {
     const files = createMemoryFiles()
     const source = createSlowSource()
     const seen: unknown[] = []
-    const watcher = watchSource(files, source, (loaded) => seen.push(loaded))
+    const follower = followSource(files, source, (loaded) => seen.push(loaded))
+    await source.finish('first')
     files.touch()
-    watcher.close()
+    follower.close()
     await source.finish('late')
     files.touch()
-    expect([source.loads(), seen]).toEqual([1, []])
+    expect([source.loads(), seen]).toEqual([2, []])
   })
 })

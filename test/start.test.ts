@@ -1,0 +1,392 @@
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Options } from '../src/options.ts'
+import { StartRefusal } from '../src/control/start-refusal.ts'
+import { startBackend, type TestBackend } from './support/backend.ts'
+import { startService, until, type TestService } from './support/service.ts'
+
+let folder: string
+let backend: TestBackend
+let services: TestService[]
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'headgate-start-'))
+  backend = await startBackend((request, response) => response.end(`backend ${request.url}`))
+  services = []
+})
+
+afterEach(async () => {
+  for (const service of services) service.abort()
+  await Promise.all(services.map((service) => service.stop()))
+  await backend.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function serve(options: Partial<Options> = {}): Promise<TestService> {
+  const service = await startService(options)
+  services.push(service)
+  return service
+}
+
+/** @returns the reasons of a start that must be refused */
+async function refusal(options: Partial<Options>): Promise<readonly string[]> {
+  try {
+    await serve(options)
+  } catch (error) {
+    if (error instanceof StartRefusal) return error.reasons
+    throw error
+  }
+  throw new Error('it started')
+}
+
+const redirectTo = (hostname: string): string => `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { namespace: shop, name: web }
+spec: { gatewayClassName: headgate, listeners: [{ name: http, protocol: HTTP, port: 80 }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { namespace: shop, name: moved }
+spec:
+  parentRefs: [{ name: web }]
+  rules: [{ filters: [{ type: RequestRedirect, requestRedirect: { hostname: ${hostname} } }] }]
+`
+
+const configTo = (port: number, version = 1): string =>
+  JSON.stringify({ version, rules: [{ backends: [{ url: `http://127.0.0.1:${port}`, weight: 1 }] }] })
+
+async function push(service: TestService, config: string, query = ''): Promise<Response> {
+  return fetch(`${service.adminUrl}/config${query}`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: config,
+  })
+}
+
+async function locationOf(service: TestService): Promise<string | null> {
+  const response = await fetch(`${service.url}/`, { redirect: 'manual' })
+  await response.body?.cancel()
+  return response.headers.get('location')
+}
+
+interface Verbose {
+  readonly config: { readonly version: number } | null
+  readonly lastFailure: { readonly problems: readonly string[]; readonly stillServing: boolean } | null
+}
+
+async function verbose(service: TestService): Promise<{ status: number; body: Verbose }> {
+  const response = await fetch(`${service.adminUrl}/readyz?verbose`)
+  return { status: response.status, body: (await response.json()) as Verbose }
+}
+
+describe('manifests', () => {
+  test('are served; edited, the new ones are; broken, the last good ones are', async () => {
+    const file = join(folder, 'routes.yaml')
+    await writeFile(file, redirectTo('one.example'))
+    const service = await serve({ manifests: [folder] })
+    expect(await locationOf(service)).toBe('http://one.example/')
+
+    await writeFile(file, redirectTo('two.example'))
+    await until(async () => (await locationOf(service)) === 'http://two.example/')
+
+    await writeFile(file, redirectTo('three.example').replace('rules: [', 'rules: [['))
+    await until(async () => (await verbose(service)).body.lastFailure !== null)
+    const { status, body } = await verbose(service)
+    expect(status).toBe(200)
+    expect(body.lastFailure).toMatchObject({ stillServing: true, problems: [expect.stringContaining('routes.yaml:')] })
+    expect(await locationOf(service)).toBe('http://two.example/')
+    expect(service.log.lines).toContain('error: config not applied: the last good config keeps serving')
+
+    await writeFile(file, redirectTo('four.example'))
+    await until(async () => (await locationOf(service)) === 'http://four.example/')
+    expect((await verbose(service)).body.lastFailure).toBeNull()
+  })
+
+  test('a file that comes and a file that goes are noticed', async () => {
+    await writeFile(join(folder, 'a.yaml'), redirectTo('one.example'))
+    const service = await serve({ manifests: [folder] })
+    await writeFile(join(folder, 'b.yaml'), redirectTo('two.example'))
+    await until(async () => (await locationOf(service)) === 'http://two.example/')
+    await rm(join(folder, 'b.yaml'))
+    await until(async () => (await locationOf(service)) === 'http://one.example/')
+    expect((await verbose(service)).body.config?.version).toBeGreaterThan(2)
+  })
+
+  test('refuse pushed configs: a config has one source', async () => {
+    await writeFile(join(folder, 'a.yaml'), redirectTo('one.example'))
+    const service = await serve({ manifests: [folder] })
+    const response = await push(service, configTo(backend.port), '?force=true')
+    expect([response.status, await response.text()]).toEqual([409, expect.stringContaining(folder)])
+  })
+})
+
+describe('a config file', () => {
+  test('is served and followed, with its own versions, older ones too', async () => {
+    const file = join(folder, 'config.json')
+    await writeFile(file, configTo(backend.port, 7))
+    const service = await serve({ config: file })
+    expect(await (await fetch(`${service.url}/a?b=c`)).text()).toBe('backend /a?b=c')
+    await writeFile(file, JSON.stringify({ version: 6, rules: [] }))
+    await until(async () => (await fetch(`${service.url}/`)).status === 404)
+    expect((await verbose(service)).body.config?.version).toBe(6)
+  })
+})
+
+describe('a start is refused', () => {
+  test('for a manifest that cannot be read as YAML: there is no last good config yet', async () => {
+    await writeFile(join(folder, 'a.yaml'), 'kind: [')
+    expect(await refusal({ manifests: [folder] })).toEqual([expect.stringMatching(/a\.yaml:1:\d+: /)])
+  })
+
+  test('for a config file that is none', async () => {
+    const file = join(folder, 'config.json')
+    await writeFile(file, '{"version": "one"}')
+    expect(await refusal({ config: file })).toEqual([`${file}: version must be a number, got a string.`])
+  })
+
+  test.each([
+    ['', 'is empty'],
+    ['\n', 'is empty'],
+    ['two words', 'is something else'],
+  ])('for a token file that holds %j', async (text, reason) => {
+    const authTokenFile = join(folder, 'token')
+    await writeFile(authTokenFile, text)
+    expect(await refusal({ authTokenFile })).toEqual([expect.stringContaining(reason)])
+  })
+
+  test.each([
+    [{ authTokenFile: '/nowhere/token' }, '--auth-token-file cannot be read: '],
+    [{ adminTlsCert: '/nowhere/cert', adminTlsKey: '/nowhere/key' }, '--admin-tls-cert cannot be read: '],
+  ])('for %o', async (options, reason) => {
+    expect(await refusal(options)).toEqual([expect.stringContaining(reason)])
+  })
+
+  test.each(['listen', 'admin'] as const)(
+    'for a busy port of --%s, which the message names; and nothing stays open',
+    async (name) => {
+      const busy = { host: '127.0.0.1', port: backend.port }
+      const first = await serve()
+      const free = { host: '127.0.0.1', port: first.entries[0]!.address.port }
+      await first.stop()
+      const options: Partial<Options> =
+        name === 'admin'
+          ? { listen: [{ address: free }], admin: busy }
+          : { listen: [{ address: free }, { address: busy }] }
+      expect(await refusal(options)).toEqual([
+        `127.0.0.1:${busy.port} is in use by another program: end that, or choose another address with --${name}.`,
+      ])
+      expect((await serve({ listen: [{ address: free }] })).entries[0]!.address).toEqual(free)
+    },
+  )
+})
+
+describe('pushed configs', () => {
+  test('until the first one: not ready, and 503 for everybody', async () => {
+    const service = await serve()
+    const ready = await fetch(`${service.adminUrl}/readyz`)
+    expect([ready.status, await ready.text()]).toEqual([503, 'not ready: no config loaded\n'])
+    expect((await fetch(`${service.url}/`)).status).toBe(503)
+    expect((await push(service, configTo(backend.port))).status).toBe(200)
+    expect((await fetch(`${service.adminUrl}/readyz`)).status).toBe(200)
+    expect(await (await fetch(`${service.url}/x`)).text()).toBe('backend /x')
+  })
+
+  test('survive a restart where there is a state directory, which is private', async () => {
+    const stateDir = join(folder, 'state')
+    const first = await serve({ stateDir })
+    await push(first, configTo(backend.port, 5))
+    await first.stop()
+    const second = await serve({ stateDir })
+    expect(await (await fetch(`${second.url}/x`)).text()).toBe('backend /x')
+    expect((await push(second, configTo(backend.port, 4))).status).toBe(409)
+    const file = join(stateDir, 'config.json')
+    expect(JSON.parse(await readFile(file, 'utf8'))).toMatchObject({ config: { version: 5 } })
+    expect([(await stat(stateDir)).mode & 0o777, (await stat(file)).mode & 0o777]).toEqual([0o700, 0o600])
+  })
+
+  test('larger than the limit are 413, and the next one is taken', async () => {
+    const service = await serve({ adminBodyLimitBytes: 2000 })
+    const large = JSON.stringify({ version: 1, rules: [], padding: 'x'.repeat(100_000) })
+    expect((await push(service, large)).status).toBe(413)
+    expect((await push(service, configTo(backend.port))).status).toBe(200)
+  })
+
+  test('under load lose no request', async () => {
+    const service = await serve()
+    await push(service, configTo(backend.port))
+    const statuses: number[] = []
+    let pushing = true
+    const clients = Array.from({ length: 8 }, async () => {
+      while (pushing) {
+        const response = await fetch(`${service.url}/x`)
+        await response.text()
+        statuses.push(response.status)
+      }
+    })
+    for (let version = 2; version < 60; version++) await push(service, configTo(backend.port, version))
+    pushing = false
+    await Promise.all(clients)
+    expect(statuses.length).toBeGreaterThan(8)
+    expect(statuses.filter((status) => status !== 200)).toEqual([])
+  })
+})
+
+describe('where routes may lead', () => {
+  test.each([
+    ['to loopback, for a pushed config while the admin API is on loopback', undefined, 200],
+    ['not to loopback, when that is forbidden', false, 503],
+    ['to loopback, when that is allowed', true, 200],
+  ])('%s', async (_, allowLoopbackBackends, status) => {
+    const service = await serve({ allowLoopbackBackends })
+    await push(service, configTo(backend.port))
+    expect((await fetch(`${service.url}/`)).status).toBe(status)
+  })
+
+  test('not to our own addresses', async () => {
+    const service = await serve()
+    for (const { port } of [service.admin, service.entries[0]!.address]) {
+      await push(service, configTo(port))
+      expect((await fetch(`${service.url}/config`)).status).toBe(503)
+    }
+  })
+})
+
+test('each address stands for what --listen says it does', async () => {
+  const listener = (name: string, port: number): object => ({ name, gateway: `shop/${name}`, port, protocol: 'HTTP' })
+  const rule = (name: string): object => ({
+    listeners: [name],
+    filters: [{ type: 'RequestRedirect', requestRedirect: { hostname: `${name}.example`, port: 80 } }],
+  })
+  const at = { host: '127.0.0.1', port: 0 }
+  const service = await serve({
+    listen: [
+      { address: at, entrance: { gateway: 'shop/two', port: 80 } },
+      { address: at, entrance: { port: 8080 } },
+      { address: at, entrance: { port: 9090 } },
+    ],
+  })
+  const config = {
+    version: 1,
+    listeners: [listener('one', 8080), listener('two', 80)],
+    rules: [rule('one'), rule('two')],
+  }
+  expect((await push(service, JSON.stringify(config))).status).toBe(200)
+  const seen = service.entries.map(async ({ address }) => {
+    const response = await fetch(`http://127.0.0.1:${address.port}/`, { redirect: 'manual' })
+    return response.headers.get('location') ?? response.status
+  })
+  expect(await Promise.all(seen)).toEqual(['http://two.example/', 'http://one.example/', 404])
+})
+
+test('a request leaves a line in the access log and its numbers in /metrics', async () => {
+  const service = await serve({ accessLog: true })
+  await push(service, configTo(backend.port))
+  await (await fetch(`${service.url}/cart?token=hunter2`)).text()
+  await until(() => service.accessLog.length > 0)
+  const [line] = service.accessLog
+  expect(JSON.parse(line!)).toMatchObject({
+    msg: 'access',
+    method: 'GET',
+    path: '/cart',
+    status: 200,
+    client: '127.0.0.1',
+  })
+  expect(line).not.toContain('hunter2')
+  const metrics = await (await fetch(`${service.adminUrl}/metrics`)).text()
+  expect(metrics).toContain('cftunnel_proxy_requests_total{hostname="",status_class="2xx"} 1\n')
+  expect(metrics).toContain('headgate_build_info{version="1.2.3",runtime="node",runtime_version="0.0.0"} 1\n')
+  expect(metrics).toContain('headgate_config_version 1\n')
+  expect(metrics).toMatch(/^headgate_connections \d/m)
+})
+
+test('without metrics there is no /metrics', async () => {
+  const service = await serve({ metrics: false })
+  expect((await fetch(`${service.adminUrl}/metrics`)).status).toBe(404)
+})
+
+test('a refused message is counted by its status', async () => {
+  const service = await serve()
+  const socket = connect(service.entries[0]!.address.port, '127.0.0.1')
+  socket.end('GET / HTTP/1.1\r\n\r\n')
+  await new Promise((resolve) => socket.resume().on('close', resolve))
+  expect(await (await fetch(`${service.adminUrl}/metrics`)).text()).toContain(
+    'headgate_refused_requests_total{status="400"} 1\n',
+  )
+})
+
+describe('a drain', () => {
+  /** Answers once the test says so. */
+  async function startSlowBackend(): Promise<{
+    port: number
+    asked: Promise<void>
+    answer: () => void
+    close(): Promise<void>
+  }> {
+    const asked = Promise.withResolvers<void>()
+    const answered = Promise.withResolvers<void>()
+    const slow = await startBackend((_, response) => {
+      asked.resolve()
+      void answered.promise.then(() => response.end('late'))
+    })
+    return { ...slow, asked: asked.promise, answer: answered.resolve }
+  }
+
+  test('turns readiness off, accepts nothing new, finishes what is in flight, then ends', async () => {
+    const slow = await startSlowBackend()
+    const service = await serve()
+    await push(service, configTo(slow.port))
+    const inFlight = fetch(`${service.url}/`)
+    await slow.asked
+    const stopped = service.stop()
+    const ready = await fetch(`${service.adminUrl}/readyz`)
+    expect([ready.status, await ready.text()]).toEqual([503, 'not ready: draining\n'])
+    await expect(fetch(`${service.url}/`)).rejects.toThrow()
+    slow.answer()
+    const response = await inFlight
+    expect([response.status, response.headers.get('connection'), await response.text()]).toEqual([200, 'close', 'late'])
+    expect(await stopped).toBe(true)
+    await expect(fetch(`${service.adminUrl}/readyz`)).rejects.toThrow()
+    await slow.close()
+  })
+
+  test('waits no longer than the grace period', async () => {
+    const slow = await startSlowBackend()
+    const service = await serve({ gracePeriodMs: 50 })
+    await push(service, configTo(slow.port))
+    const inFlight = fetch(`${service.url}/`).then((response) => response.text())
+    await slow.asked
+    const [stopped, ended] = await Promise.allSettled([service.stop(), inFlight])
+    expect(stopped).toEqual({ status: 'fulfilled', value: false })
+    expect(ended.status).toBe('rejected')
+    expect(service.log.lines).toContain('warn: the grace period is over; what was in flight is cut off')
+    await slow.close()
+  })
+
+  test('can be cut short', async () => {
+    const slow = await startSlowBackend()
+    const service = await serve({ gracePeriodMs: 3_600_000 })
+    await push(service, configTo(slow.port))
+    const inFlight = fetch(`${service.url}/`).then((response) => response.text())
+    await slow.asked
+    const stopped = service.stop()
+    service.abort()
+    const [, ended] = await Promise.allSettled([stopped, inFlight])
+    expect(ended.status).toBe('rejected')
+    await slow.close()
+  })
+
+  test('does not wait for connections without a request', async () => {
+    const service = await serve({ gracePeriodMs: 3_600_000 })
+    await push(service, configTo(backend.port))
+    const socket = connect(service.entries[0]!.address.port, '127.0.0.1')
+    await new Promise((resolve) => socket.once('connect', resolve))
+    socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    await new Promise((resolve) => socket.once('data', resolve))
+    expect(await service.stop()).toBe(true)
+    socket.destroy()
+  })
+})
