@@ -1,0 +1,212 @@
+import { describe, expect, test } from 'vitest'
+import { parseProxyConfig } from '../../src/config/proxy-config.ts'
+import type { Io } from '../../src/cli/io.ts'
+import { run } from '../../src/cli/run.ts'
+import type { Environment } from '../../src/options/read.ts'
+import { createMemoryFiles } from '../support/memory-files.ts'
+import { createRecordedLog, type RecordedLog } from '../support/recorded-log.ts'
+import { runtime, until } from '../support/service.ts'
+
+interface Ran {
+  readonly exitCode: number
+  readonly out: string
+  readonly err: string
+  readonly log: RecordedLog
+}
+
+interface Setup {
+  readonly environment?: Environment
+  readonly files?: Readonly<Record<string, string>>
+  readonly stdin?: string
+  /** Called once the command waits for a signal, with a function that sends one. */
+  readonly whileServing?: (signal: () => void, log: RecordedLog) => Promise<void>
+}
+
+async function runCommand(argv: readonly string[], setup: Setup = {}): Promise<Ran> {
+  const log = createRecordedLog()
+  let out = ''
+  let err = ''
+  let serving: Promise<void> | undefined
+  const io: Io = {
+    version: '1.2.3',
+    out: (text) => void (out += text),
+    err: (text) => void (err += text),
+    readStdin: async () => setup.stdin ?? '',
+    onStopSignal: (f) => (serving = setup.whileServing?.(f, log)),
+    openHost: async () => ({
+      runtime: { ...runtime, files: createMemoryFiles(setup.files) },
+      companions: { log, accessLog: { write() {} }, version: '1.2.3' },
+    }),
+    examples: 'examples',
+  }
+  const exitCode = await run(argv, setup.environment ?? {}, io)
+  await serving
+  return { exitCode, out, err, log }
+}
+
+describe('help', () => {
+  test.each([
+    ['headgate', ['--help']],
+    ['run', ['run', '--help']],
+    ['convert', ['convert', '--help']],
+    ['demo', ['demo', '--help']],
+  ])('of %s is as in test/golden/cli', async (name, argv) => {
+    const { exitCode, out, err } = await runCommand(argv)
+    expect([exitCode, err]).toEqual([0, ''])
+    await expect(out).toMatchFileSnapshot(`../golden/cli/${name}.txt`)
+  })
+
+  test('the version is one line', async () => {
+    expect(await runCommand(['--version'])).toMatchObject({ exitCode: 0, out: '1.2.3\n', err: '' })
+  })
+})
+
+describe('a command line that is none of ours ends with 2 and says what is meant', () => {
+  test.each<[string[], string]>([
+    [[], 'Usage: headgate'],
+    [['rnu'], "headgate: unknown command 'rnu'\n(Did you mean run?)"],
+    [['run', '--lisen', ':80'], "headgate: unknown option '--lisen'\n(Did you mean --listen?)"],
+    [['run', '--auth-token', 'x'], "headgate: unknown option '--auth-token'"],
+    [['run', '--listen'], "headgate: option '--listen <ADDR...>' argument missing"],
+    [['run', 'routes/'], 'headgate: too many arguments'],
+    [['convert'], "headgate: missing required argument 'path'"],
+    [['convert', 'a.yaml', '--output', 'xml'], 'Allowed choices are json, yaml.'],
+    [['demo', '--manifests', 'x'], "headgate: unknown option '--manifests'"],
+  ])('%j', async (argv, message) => {
+    const { exitCode, out, err } = await runCommand(argv)
+    expect([exitCode, out]).toEqual([2, ''])
+    expect(err).toContain(message)
+  })
+})
+
+describe('headgate run', () => {
+  const files = { 'c.json': '{"version": 1, "rules": []}' }
+  const free = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0']
+
+  test.each<[string, string[], Environment, string]>([
+    ['a mistyped flag', ['run', '--listen', 'here'], {}, 'headgate: --listen must be'],
+    ['a mistyped variable', ['run'], { HEADGATE_GRACE_PERIOD: 'soon' }, 'headgate: HEADGATE_GRACE_PERIOD must be'],
+    ['an empty token', ['run'], { PROXY_AUTH_TOKEN: '' }, 'headgate: PROXY_AUTH_TOKEN must be'],
+    [
+      'two sources',
+      ['run', '--config', 'c.json', '--manifests', 'm'],
+      {},
+      'headgate: --manifests and --config are both',
+    ],
+    [
+      'a config that is none',
+      ['run', '--config', 'bad.json', ...free],
+      {},
+      'headgate: bad.json is not one JSON value.',
+    ],
+    ['a file that is not there', ['run', '--config', 'no.json', ...free], {}, 'headgate: The config cannot be read'],
+  ])('is refused with 1 for %s', async (_, argv, environment, message) => {
+    const { exitCode, out, err } = await runCommand(argv, { environment, files: { ...files, 'bad.json': '{' } })
+    expect([exitCode, out]).toEqual([1, ''])
+    expect(err).toContain(message)
+  })
+
+  test('serves until a signal, says what and where, drains, and ends with 0', async () => {
+    const { exitCode, err, log } = await runCommand(['run', '--config', 'c.json', ...free], {
+      files,
+      whileServing: async (signal, log) => {
+        await until(() => log.lines.includes('info: serving'))
+        signal()
+      },
+    })
+    expect([exitCode, err]).toEqual([0, ''])
+    expect(log.lines).toEqual(['info: config applied', 'info: serving', 'info: draining', 'info: stopped'])
+    expect(log.fields[1]).toMatchObject({
+      version: '1.2.3',
+      listen: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+      admin: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
+    })
+  })
+
+  test('a second signal ends it with 1', async () => {
+    const { exitCode } = await runCommand(['run', '--config', 'c.json', ...free], {
+      files,
+      whileServing: async (signal, log) => {
+        await until(() => log.lines.includes('info: serving'))
+        signal()
+        signal()
+      },
+    })
+    expect(exitCode).toBe(1)
+  })
+
+  test('runs from the environment alone, as a container does', async () => {
+    const { exitCode, log } = await runCommand(['run'], {
+      environment: { PROXY_ADDR: '127.0.0.1:0', PROXY_CONFIG_ADDR: '127.0.0.1:0', PROXY_TRACING_ENABLED: 'true' },
+      whileServing: async (signal, log) => {
+        await until(() => log.lines.includes('info: serving'))
+        signal()
+      },
+    })
+    expect(exitCode).toBe(0)
+    expect(log.lines[0]).toContain('warn: PROXY_TRACING_ENABLED is set and has no effect')
+  })
+})
+
+describe('headgate convert', () => {
+  const gateway = `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { namespace: shop, name: web }
+spec: { gatewayClassName: headgate, listeners: [{ name: http, protocol: HTTP, port: 80 }] }
+`
+  const route = (backend: string): string => `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { namespace: shop, name: cart }
+spec:
+  parentRefs: [{ name: web }]
+  rules: [{ backendRefs: [{ name: ${backend}, port: 80 }] }]
+---
+apiVersion: v1
+kind: Service
+metadata: { namespace: shop, name: cart }
+spec: { ports: [{ port: 80 }] }
+`
+  const files = { 'good.yaml': gateway + route('cart'), 'bad.yaml': gateway + route('chart'), 'broken.yaml': 'a: [' }
+
+  test('prints a config that the proxy reads', async () => {
+    const { exitCode, out } = await runCommand(['convert', 'good.yaml'], { files })
+    expect(exitCode).toBe(0)
+    expect(parseProxyConfig(JSON.parse(out))).toMatchObject({ config: { version: 1 }, warnings: [] })
+  })
+
+  test('as YAML, the same', async () => {
+    const { out } = await runCommand(['convert', 'good.yaml', '--output', 'yaml'], { files })
+    expect(out).toContain('version: 1\n')
+    expect(out).toContain('name: shop/cart:80\n')
+  })
+
+  test('reads the standard input for -', async () => {
+    const { exitCode, out } = await runCommand(['convert', '-'], { stdin: files['good.yaml'] })
+    expect([exitCode, out]).toEqual([0, (await runCommand(['convert', 'good.yaml'], { files })).out])
+  })
+
+  test.each([
+    ['without --strict', [], 0],
+    ['with --strict', ['--strict'], 1],
+  ])('says on the error output what is not served as written; %s it ends accordingly', async (_, flags, code) => {
+    const { exitCode, out, err } = await runCommand(['convert', 'bad.yaml', ...flags], { files })
+    expect(exitCode).toBe(code)
+    expect(err).toMatch(/^error: bad\.yaml:\d+: HTTPRoute shop\/cart, rule 0: .*chart/m)
+    expect(JSON.parse(out)).toMatchObject({ version: 1 })
+  })
+
+  test.each([
+    ['YAML that is none', 'broken.yaml', /^error: broken\.yaml:1:\d+: /],
+    ['a file that is not there', 'no.yaml', /^headgate: The manifests cannot be read: /],
+  ])('ends with 1, and no config, for %s', async (_, path, message) => {
+    const { exitCode, out, err } = await runCommand(['convert', path], { files })
+    expect([exitCode, out]).toEqual([1, ''])
+    expect(err).toMatch(message)
+  })
+
+  test('only the Gateways of a class, where one is named', async () => {
+    const { out } = await runCommand(['convert', 'good.yaml', '--gateway-class', 'other'], { files })
+    expect(JSON.parse(out)).toMatchObject({ rules: [] })
+  })
+})
