@@ -19,6 +19,7 @@ import { joinEdge } from './http2-switch.ts'
 import { formatConfigurationAnswer, parseConfigurationPush, type RemoteConfiguration } from './remote-configuration.ts'
 import { classifyRequest, upgradeName } from './request-class.ts'
 import { countRequest, type RequestCounts } from './request-counts.ts'
+import { eyeballScheme } from './request-scheme.ts'
 
 export interface EdgeRequestsOptions {
   readonly connIndex: number
@@ -55,7 +56,7 @@ export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
   let controlled = false
 
   function serve(received: EngineRequest, carrier: Exchange, isWebSocket: boolean): Response | Promise<Response> {
-    const exchange = new EdgeExchange(carrier, schemeOf(received), isWebSocket ? 'websocket' : undefined)
+    const exchange = new EdgeExchange(carrier, eyeballScheme(received.head), isWebSocket ? 'websocket' : undefined)
     active++
     const over = countRequest(counts, connIndex, active)
     exchange.onFinish((outcome) => {
@@ -166,13 +167,6 @@ function requestOf(received: EngineRequest, exchange: EdgeExchange, isWebSocket:
   const holder = isWebSocket ? new BodyHolder(undefined) : received.holder
   const { method, target, authority } = received
   return new EngineRequest(method, target, authority, exchange.scheme, edited, holder, exchange)
-}
-
-/** What the eyeball spoke; the scheme of the edge's own request says nothing of it. */
-function schemeOf({ head }: EngineRequest): 'http' | 'https' {
-  const forwarded = head.get('x-forwarded-proto')
-  if (forwarded === 'http' || forwarded === 'https') return forwarded
-  return /"scheme"\s*:\s*"http"/.test(head.get('cf-visitor') ?? '') ? 'http' : 'https'
 }
 
 function readText(body: Body | undefined, maxBytes: number): Promise<string> {
