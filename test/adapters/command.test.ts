@@ -51,7 +51,10 @@ function launch(argv: readonly string[], environment: Record<string, string> = {
   const launched: Running = {
     out: () => out,
     err: () => err,
-    signal: (signal) => void child.kill(signal),
+    // Not child.kill(): Deno would then report the signal instead of the exit code.
+    signal(signal) {
+      if (child.exitCode === null && child.signalCode === null) process.kill(child.pid!, signal)
+    },
     ended: new Promise((resolve) => child.once('close', resolve)),
   }
   running.push(launched)
