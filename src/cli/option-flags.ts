@@ -46,7 +46,13 @@ function describe(flags: string, spec: OptionSpec): string {
 
 export function defaultInWords({ fallback, fallbackText }: OptionSpec): string {
   if (fallbackText !== undefined) return fallbackText
-  if (fallback === true) return 'on'
-  if (fallback === false) return 'off'
-  return fallback === undefined || (Array.isArray(fallback) && fallback.length === 0) ? 'none' : String(fallback)
+  switch (typeof fallback) {
+    case 'boolean':
+      return fallback ? 'on' : 'off'
+    case 'string':
+    case 'number':
+      return String(fallback)
+    default:
+      return 'none'
+  }
 }

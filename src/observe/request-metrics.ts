@@ -244,17 +244,13 @@ function reasonOf(error: ProxyError, record: RequestRecord): ErrorReason | undef
         case 'pool':
         case 'dns':
         case 'connect':
-          return asksUpgrade(record) ? 'ws_dial' : 'dial'
+          return record.upgradeAsked ? 'ws_dial' : 'dial'
         default:
-          return asksUpgrade(record) ? 'ws_handshake' : 'other'
+          return record.upgradeAsked ? 'ws_handshake' : 'other'
       }
     default:
       return undefined
   }
-}
-
-function asksUpgrade({ head }: RequestRecord): boolean {
-  return head.has('upgrade')
 }
 
 function gauge(name: string, help: string, read: () => number): MetricFamily {

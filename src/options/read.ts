@@ -87,7 +87,7 @@ function describeText(text: string): string {
   const trimmed = text.trim()
   if (trimmed === '') return 'empty'
   if (/^-?\d+(\.\d+)?$/.test(trimmed)) return 'a bare number'
-  return `another text of ${[...trimmed].length} characters`
+  return `another text of ${trimmed.length} characters`
 }
 
 function checkTogether(options: Options, problems: string[]): void {

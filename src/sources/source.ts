@@ -11,7 +11,7 @@ export interface Finding {
 /** What reading a source came to. `problems`: it cannot be served at all, and what is served stays. */
 export type Loaded =
   | { readonly config: ProxyConfig; readonly findings: readonly Finding[]; readonly problems?: undefined }
-  | { readonly problems: readonly string[] }
+  | { readonly problems: readonly string[]; readonly config?: undefined; readonly findings?: undefined }
 
 export interface Source {
   readonly kind: 'manifests' | 'config'

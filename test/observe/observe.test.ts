@@ -26,6 +26,7 @@ function recordOf(change: Partial<RequestRecord> = {}): RequestRecord {
     bytesReceived: 10,
     bytesSent: 20,
     upgraded: false,
+    upgradeAsked: false,
     hostname: '*.example.com',
     route: undefined,
     ruleName: undefined,
@@ -196,7 +197,6 @@ describe('metrics of requests', () => {
     cause: 'closed',
     reason: '',
   })
-  const websocket = headOf([['upgrade', 'websocket']])
   test.each<[string, ProxyError, Partial<RequestRecord>]>([
     ['dial', upstream('connect'), {}],
     ['dial', upstream('dns'), {}],
@@ -204,8 +204,8 @@ describe('metrics of requests', () => {
     ['other', upstream('head'), {}],
     ['timeout', { kind: 'timeout', limit: 'request', timeoutMs: 1 }, {}],
     ['canceled', { kind: 'downstream-gone' }, {}],
-    ['ws_dial', upstream('connect'), { head: websocket }],
-    ['ws_handshake', upstream('head'), { head: websocket }],
+    ['ws_dial', upstream('connect'), { upgradeAsked: true }],
+    ['ws_handshake', upstream('head'), { upgradeAsked: true }],
   ])('a backend error of reason %s: %o', (reason, error, change) => {
     expect(countersOf([recordOf({ ...change, error })])).toContain(
       `cftunnel_proxy_backend_errors_total{hostname="*.example.com",reason="${reason}"} 1`,
