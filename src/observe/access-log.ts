@@ -27,41 +27,40 @@ export function createAccessLog(options: AccessLogOptions): (record: RequestReco
 
 /** @returns a line with its line feed */
 export function formatRecord(record: RequestRecord, withQuery: boolean): string {
-  const { route, error, backend } = record
-  const fields = {
-    time: new Date(record.startedAtWallMs + record.durationMs).toISOString(),
-    level: 'INFO',
-    msg: 'access',
-    method: record.method,
-    host: shortened(record.host),
-    path: shortened(record.path),
-    query: withQuery && record.query !== '' ? shortened(record.query) : undefined,
-    status: record.status,
-    bytes_written: record.bytesSent,
-    duration_ms: rounded(record.durationMs),
-    user_agent: shortened(record.head.get('user-agent')),
-    client: record.client,
-    http_version: record.httpVersion,
-    bytes_read: record.bytesReceived,
-    hostname: record.hostname === '' ? undefined : record.hostname,
-    route: route && `${route.kind}/${route.namespace}/${route.name}`,
-    rule: route?.rule ?? record.ruleIndex,
-    rule_name: record.ruleName,
-    backend: backend === undefined ? undefined : backendLabel(backend),
-    endpoint: record.endpoint,
-    attempts: record.attempts > 0 ? record.attempts : undefined,
-    upstream_ms: record.upstreamMs === undefined ? undefined : rounded(record.upstreamMs),
-    cf_ray: shortened(record.head.get('cf-ray')),
-    upgraded: record.upgraded ? true : undefined,
-    flags: record.flags.length > 0 ? record.flags.join('') : undefined,
-    error: error && shortened(describeError(error)),
-  }
-  return `${JSON.stringify(fields)}\n`
+  const { route, error, backend, head } = record
+  // Put together by hand: JSON.stringify of an object with as many fields takes three times as long.
+  let line =
+    `{"time":"${new Date(record.startedAtWallMs + record.durationMs).toISOString()}","level":"INFO","msg":"access"` +
+    `,"method":${quoted(record.method)},"host":${quoted(record.host)},"path":${quoted(record.path)}`
+  if (withQuery && record.query !== '') line += `,"query":${quoted(record.query)}`
+  line += `,"status":${record.status},"bytes_written":${record.bytesSent},"duration_ms":${rounded(record.durationMs)}`
+  const userAgent = head.get('user-agent')
+  if (userAgent !== null) line += `,"user_agent":${quoted(userAgent)}`
+  line += `,"client":${quoted(record.client)},"http_version":"${record.httpVersion}","bytes_read":${record.bytesReceived}`
+  if (record.hostname !== '') line += `,"hostname":${quoted(record.hostname)}`
+  if (route !== undefined) line += `,"route":${quoted(`${route.kind}/${route.namespace}/${route.name}`)}`
+  const rule = route?.rule ?? record.ruleIndex
+  if (rule !== undefined) line += `,"rule":${rule}`
+  if (record.ruleName !== undefined) line += `,"rule_name":${quoted(record.ruleName)}`
+  if (backend !== undefined) line += `,"backend":${quoted(backendLabel(backend))}`
+  if (record.endpoint !== undefined) line += `,"endpoint":${quoted(record.endpoint)}`
+  if (record.attempts > 0) line += `,"attempts":${record.attempts}`
+  if (record.upstreamMs !== undefined) line += `,"upstream_ms":${rounded(record.upstreamMs)}`
+  const ray = head.get('cf-ray')
+  if (ray !== null) line += `,"cf_ray":${quoted(ray)}`
+  if (record.upgraded) line += ',"upgraded":true'
+  if (record.flags.length > 0) line += `,"flags":"${record.flags.join('')}"`
+  if (error !== undefined) line += `,"error":${quoted(describeError(error))}`
+  return `${line}}\n`
 }
 
-function shortened(text: string | null | undefined): string | undefined {
-  if (text === null || text === undefined) return undefined
-  return text.length > longestText ? `${text.slice(0, longestText)}…` : text
+/** Characters that stand for themselves in JSON. */
+const plain = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/
+
+/** As a JSON string, cut off where it goes on for too long. */
+function quoted(text: string): string {
+  const short = text.length > longestText ? `${text.slice(0, longestText)}…` : text
+  return plain.test(short) ? `"${short}"` : JSON.stringify(short)
 }
 
 function rounded(durationMs: number): number {
