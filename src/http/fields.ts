@@ -55,6 +55,16 @@ export function isTarget(text: string): boolean {
  * sub-delims hosts are refused since no two implementations agree on them.
  */
 export function isAuthority(text: string): boolean {
+  if (text === lastAuthority) return true
+  if (!looksLikeAuthority(text)) return false
+  lastAuthority = text
+  return true
+}
+
+/** Most requests are for the host of the one before. */
+let lastAuthority = 'localhost'
+
+function looksLikeAuthority(text: string): boolean {
   const n = text.length
   let i = 0
   if (text.charCodeAt(0) === 91) {

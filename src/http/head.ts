@@ -126,6 +126,16 @@ export class Head {
     return undefined
   }
 
+  /** Whether edits remove or add fields of that name. */
+  edited(lowerName: string): boolean {
+    const { edits } = this
+    if (edits === undefined) return false
+    return (
+      edits.removed.includes(lowerName) ||
+      edits.added.some(([name]) => name.length === lowerName.length && equalsFold(name, 0, lowerName))
+    )
+  }
+
   /** Every field in order, names as they were written, edits applied. */
   fields(): Field[] {
     const all: Field[] = []
@@ -226,7 +236,7 @@ export function parseFields(
     let c = bytes[i]!
     while (tokenTable[c] === 1) c = bytes[++i]!
     if (c !== 58 || i === lineStart) return i === lineStart && isBlank(c) ? 'fold' : isBlank(c) ? 'colon-space' : 'name'
-    const which = classify(text, lineStart - base, i - lineStart)
+    const which = beginsKind[bytes[lineStart]!] === 1 ? classify(text, lineStart - base, i - lineStart) : kind.other
     // Nearly every value is printable ASCII; what else may stand in one is looked up.
     do c = bytes[++i]!
     while ((c > 31 && c < 127) || valueTable[c] === 1)
@@ -274,38 +284,26 @@ export function checkField(name: string, value: string): void {
   if (!isFieldValue(value)) throw new TypeError(`invalid value for header ${name}`)
 }
 
-/** The kind of a field name, in whatever case. Ordinary names leave at the first switch. */
+/** 1 for the letters, in both cases, that begin the names of kinds of their own. */
+const beginsKind: Uint8Array = Uint8Array.from({ length: 256 }, (_, c) =>
+  'cdefhkptuvx'.includes(String.fromCharCode(c).toLowerCase()) ? 1 : 0,
+)
+
+/** The kind of a field name, in whatever case. */
 export function classify(text: string, at: number, length: number): number {
-  switch (length) {
-    case 2:
-      return equalsFold(text, at, 'te') ? kind.te : kind.other
-    case 3:
-      return equalsFold(text, at, 'via') ? kind.via : startsCloudflare(text, at)
-    case 4:
-      return equalsFold(text, at, 'host')
-        ? kind.host
-        : equalsFold(text, at, 'date')
-          ? kind.date
-          : startsCloudflare(text, at)
-    case 6:
-      return equalsFold(text, at, 'expect') ? kind.expect : startsCloudflare(text, at)
-    case 7:
-      return equalsFold(text, at, 'upgrade')
-        ? kind.upgrade
-        : equalsFold(text, at, 'trailer')
-          ? kind.trailer
-          : startsCloudflare(text, at)
-    case 9:
-      return equalsFold(text, at, 'forwarded') || equalsFold(text, at, 'x-real-ip')
-        ? kind.forwarded
-        : startsCloudflare(text, at)
-  }
   switch (text.charCodeAt(at) | 32) {
     case 99: // c
       if (length === 10 && equalsFold(text, at, 'connection')) return kind.connection
       if (length === 14 && equalsFold(text, at, 'content-length')) return kind.contentLength
-      return startsCloudflare(text, at)
+      return length > 3 && equalsFold(text, at, 'cf-') ? kind.cloudflare : kind.other
+    case 100: // d
+      return length === 4 && equalsFold(text, at, 'date') ? kind.date : kind.other
+    case 101: // e
+      return length === 6 && equalsFold(text, at, 'expect') ? kind.expect : kind.other
+    case 102: // f
+      return length === 9 && equalsFold(text, at, 'forwarded') ? kind.forwarded : kind.other
     case 104: // h
+      if (length === 4 && equalsFold(text, at, 'host')) return kind.host
       return length === 14 && equalsFold(text, at, 'http2-settings') ? kind.hopByHop : kind.other
     case 107: // k
       return length === 10 && equalsFold(text, at, 'keep-alive') ? kind.hopByHop : kind.other
@@ -316,16 +314,19 @@ export function classify(text: string, at: number, length: number): number {
         ? kind.hopByHop
         : kind.other
     case 116: // t
+      if (length === 2 && equalsFold(text, at, 'te')) return kind.te
+      if (length === 7 && equalsFold(text, at, 'trailer')) return kind.trailer
       return length === 17 && equalsFold(text, at, 'transfer-encoding') ? kind.transferEncoding : kind.other
+    case 117: // u
+      return length === 7 && equalsFold(text, at, 'upgrade') ? kind.upgrade : kind.other
+    case 118: // v
+      return length === 3 && equalsFold(text, at, 'via') ? kind.via : kind.other
     case 120: // x
       return (length > 12 && equalsFold(text, at, 'x-forwarded-')) ||
+        (length === 9 && equalsFold(text, at, 'x-real-ip')) ||
         (length === 15 && equalsFold(text, at, 'x-original-host'))
         ? kind.forwarded
         : kind.other
   }
   return kind.other
-}
-
-function startsCloudflare(text: string, at: number): number {
-  return equalsFold(text, at, 'cf-') ? kind.cloudflare : kind.other
 }

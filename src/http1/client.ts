@@ -131,7 +131,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     this.body = undefined
     this.bodyBegun = false
     this.request = own
-    if (how.deadlineMs !== undefined) this.timers.arm(this.timer, how.deadlineMs - this.timers.now())
+    if (how.deadlineMs !== undefined) this.timers.armAt(this.timer, how.deadlineMs)
     const use = this.uses
     const leave = (): void => {
       // The connection may be at somebody else's request by then.

@@ -233,7 +233,7 @@ const unremovable =
   /^(?:host|content-length|transfer-encoding|forwarded|via|expect|x-forwarded-.*|x-real-ip|x-original-host|cf-.*)$/
 
 function readConnection(head: Head): ConnectionOptions {
-  const value = head.get('connection') ?? ''
+  const value = onlyValue(head, kind.connection) ?? head.get('connection') ?? ''
   if (value.length === 10 && equalsFold(value, 0, 'keep-alive')) return plainKeepAlive
   const options: ConnectionOptions = { close: false, keepAlive: false, upgrade: false, named: [] }
   forEachMember(value, (member) => {

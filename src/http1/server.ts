@@ -337,7 +337,9 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     const bodiless = request.method === 'HEAD' || status === 204 || status === 304
     const length = body ? body.length : 0
     const { head } = response
-    const declared = (head.kinds & kind.contentLength) !== 0 || head.edits ? head.get('content-length') : null
+    const declared = head.edited('content-length')
+      ? head.get('content-length')
+      : (head.received(kind.contentLength) ?? null)
     let dropped = hopByHop
     let framing = ''
     let chunked = false

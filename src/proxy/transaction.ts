@@ -33,6 +33,7 @@ export class Transaction implements RouteContext {
   private endpoint: Endpoint | undefined
   private client: ClientFacts | undefined
   private attempts = 0
+  private waited = false // a filter answered with a promise
   private upgraded = false
   private attemptStartedMs = 0
   private upstreamMs: number | undefined
@@ -120,6 +121,7 @@ export class Transaction implements RouteContext {
   }
 
   private async settled(result: Promise<Request | Response>, next: (request: Request) => Answer): Promise<Response> {
+    this.waited = true
     try {
       const request = await result
       return isResponse(request) ? request : await next(request)
@@ -145,7 +147,8 @@ export class Transaction implements RouteContext {
     const { timers } = this.proxy
     const rule = this.route!.target
     this.attempts++
-    this.attemptStartedMs = timers.now()
+    // The first attempt mostly begins in the turn that the request came in.
+    this.attemptStartedMs = this.attempts === 1 && !this.waited ? this.startedMs : timers.now()
     const how = this.sendOptions(rule)
     const endpoint = backend.endpoint(not)
     const kept = fresh ? undefined : endpoint?.pool.take()
