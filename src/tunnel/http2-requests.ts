@@ -9,6 +9,7 @@ import { type Body, bodyOfText } from '../http/body.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { asEngineRequest, EngineRequest, engineRequest } from '../http/request.ts'
 import { asEngineResponse } from '../http/response.ts'
+import { closableWebSocket, type ClosableWebSocket, goingAway } from '../http/websocket.ts'
 import { type Exchange, type Handler } from '../runtime.ts'
 import { type Log } from '../telemetry.ts'
 import { EdgeExchange } from './edge-exchange.ts'
@@ -37,6 +38,8 @@ export interface EdgeRequests {
   readonly handler: Handler
   /** Requests in flight. */
   readonly active: number
+  /** Says Close to every WebSocket: none would end by itself. */
+  closeSessions(): void
 }
 
 /** A configuration is text that somebody typed; the reference client sets no limit. */
@@ -52,6 +55,7 @@ const ownFields: readonly string[] = [
 
 export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
   const { connIndex, configuration, counts, log } = options
+  const sessions = new Set<ClosableWebSocket>()
   let active = 0
   let controlled = false
 
@@ -95,7 +99,10 @@ export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
       throw new ProxyFailure({ kind: 'upstream', phase: 'head', cause: 'malformed', reason: 'unexpected 101' })
     }
     exchange.switched = true
-    return switchToEdge(own, joinEdge(session, own.upgrade))
+    const webSocket = closableWebSocket(own.upgrade)
+    sessions.add(webSocket)
+    exchange.onFinish(() => sessions.delete(webSocket))
+    return switchToEdge(own, joinEdge(session, webSocket.stream))
   }
 
   /** Not the routes' answer: our proxy answers its own failures itself, so this is a handler that threw. */
@@ -133,6 +140,9 @@ export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
   return {
     get active() {
       return active
+    },
+    closeSessions() {
+      for (const session of sessions) session.close(goingAway)
     },
     handler(request, exchange) {
       const received = engineRequest(asEngineRequest(request))!

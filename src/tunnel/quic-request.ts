@@ -10,6 +10,7 @@ import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
 import { asEngineResponse } from '../http/response.ts'
 import { type RawStream } from '../http/upgrade.ts'
+import { closableWebSocket, type ClosableWebSocket } from '../http/websocket.ts'
 import { type Address, type Exchange, type Field, type Handler, type Outcome, type QuicStream } from '../runtime.ts'
 import { type Log } from '../telemetry.ts'
 import { type Timers } from '../timers.ts'
@@ -27,6 +28,8 @@ export interface QuicRequestOptions {
   readonly log: Log
   readonly local: Address
   readonly peer: Address
+  /** WebSockets that are open. */
+  readonly sessions: Set<ClosableWebSocket>
   /** @returns what to call when it is over */
   readonly begin: () => (end: Outcome) => void
 }
@@ -205,10 +208,14 @@ class ServedStream implements DataStream, Exchange {
       upgrade?.outgoing.fail({ kind: 'downstream-gone' })
       throw new ProxyFailure({ kind: 'upstream', phase: 'head', cause: 'malformed', reason: 'unexpected 101' })
     }
+    const webSocket = closableWebSocket(upgrade)
+    const { stream } = webSocket
+    this.options.sessions.add(webSocket)
+    this.onFinish(() => this.options.sessions.delete(webSocket))
     this.writeHead(101, fields)
-    upgrade.onWritable(() => incoming.resume())
-    this.send(upgrade.incoming, () => upgrade.outgoing.end())
-    incoming.start(upgrade.outgoing)
+    stream.onWritable(() => incoming.resume())
+    this.send(stream.incoming, () => stream.outgoing.end())
+    incoming.start(stream.outgoing)
   }
 
   private writeHead(status: number, fields: readonly Field[]): void {

@@ -4,6 +4,7 @@
  *
  * @see cloudflared, connection/quic_connection.go
  */
+import { type ClosableWebSocket, goingAway } from '../http/websocket.ts'
 import {
   type Handler,
   type QuicConnection,
@@ -95,6 +96,7 @@ function runLink(
 ): EdgeLink {
   const { timers, counts, handler, log } = options
   const { local, remote } = connection
+  const sessions = new Set<ClosableWebSocket>()
   let active = 0
   let finishing = false
   let closed = false
@@ -156,7 +158,7 @@ function runLink(
         giveUp()
         return
       }
-      served = serveDataStream(stream, request, { handler, timers, counts, log, local, peer: remote, begin })
+      served = serveDataStream(stream, request, { handler, timers, counts, log, local, peer: remote, begin, sessions })
       given = served === undefined
     }
 
@@ -204,6 +206,7 @@ function runLink(
     },
     finish() {
       finishing = true
+      for (const session of sessions) session.close(goingAway)
       if (active === 0) connection.close()
     },
     destroy: () => connection.close(),

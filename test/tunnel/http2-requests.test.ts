@@ -29,6 +29,7 @@ interface Scene {
   /** Ends the exchange of the last request. */
   finish(outcome: Partial<Outcome>): void
   readonly idle: () => number
+  readonly closeSessions: () => void
 }
 
 interface Answer {
@@ -59,6 +60,7 @@ function createScene(handler: Handler): Scene {
     controls,
     counts,
     idle: () => idle,
+    closeSessions: () => requests.closeSessions(),
     finish(outcome) {
       for (const listener of finishes) listener({ status: 200, bytesReceived: 0, bytesSent: 0, ...outcome })
     },
@@ -313,6 +315,19 @@ describe('WebSockets', () => {
     expect(said).toEqual(['pong', 'end'])
     finish({ status: 200 })
     expect(outcome?.status).toBe(101)
+  })
+
+  test('when the connector leaves, the client is told to go elsewhere', async () => {
+    const { ask, closeSessions } = createScene(() => responseOf(101, '', emptyHead, undefined, createBackend()))
+    const answer = await ask({ fields: handshake, body: createPushed().body })
+    const said: number[] = []
+    answer.body!.start({
+      data: (bytes, start, end) => said.push(...bytes.subarray(start, end)) > 0,
+      end() {},
+      fail() {},
+    })
+    closeSessions()
+    expect(said).toEqual([0x88, 2, 0x03, 0xe9])
   })
 
   test('any other answer of the backend goes as it is', async () => {
