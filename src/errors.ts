@@ -31,7 +31,7 @@ export type ProxyError =
       readonly reason: string
       /** A kept connection that died before the first byte of an answer, with no byte of the request's body spent. */
       readonly stale?: boolean
-      /** With `stale`: the peer says that it has not acted on the request, so any method may be sent again. RFC 9113 section 8.7. */
+      /** With `stale`: not one byte was sent, or the peer says that it has not acted on it (RFC 9113 section 8.7), so any method may be sent again. */
       readonly unprocessed?: boolean
     }
   /** A deadline of the route passed. `limit` says which. GEP-1742. */

@@ -1,12 +1,14 @@
 /** Everything we can dial: pools by endpoint, shared by all rules that name it, kept across configs that still do. */
-import { ProxyFailure, type ProxyError } from '../errors.ts'
+import { ProxyFailure } from '../errors.ts'
 import { Http1Connection } from '../http1/client.ts'
 import type { Http1Limits } from '../http1/limits.ts'
-import type { Runtime, SocketError } from '../runtime.ts'
+import type { Runtime, Socket, SocketError } from '../runtime.ts'
 import type { Timers } from '../timers.ts'
-import type { DialPolicy } from './dial-policy.ts'
+import { pickEndpoint } from './balance.ts'
+import { isAddress, type DialPolicy } from './dial-policy.ts'
 import { createNames, type Names } from './names.ts'
-import { Pool, type PoolLimits } from './pool.ts'
+import { limitOf, withPatience, type Patience } from './patience.ts'
+import { Pool, type PoolLimits, type PoolOptions } from './pool.ts'
 import type { BackendTarget } from './target.ts'
 
 export interface BackendsOptions {
@@ -19,7 +21,7 @@ export interface BackendsOptions {
   readonly policy: () => DialPolicy
 }
 
-/** One endpoint that requests can be sent to. */
+/** One address and port that requests can be sent to. */
 export interface Endpoint {
   /** `address:port`, for logs. */
   readonly label: string
@@ -29,10 +31,10 @@ export interface Endpoint {
 /** One backend of a rule. */
 export interface Backend {
   readonly target: BackendTarget
-  /** An endpoint at once, where no name has to be looked up first. Passes `not` by if there is another. */
+  /** An endpoint at once; undefined where a name has to be looked up first. Passes `not` by if there is another. */
   endpoint(not?: Endpoint): Endpoint | undefined
-  /** Rejects with a {@link ProxyFailure}. */
-  resolve(): Promise<Endpoint>
+  /** Looks up what has to be. Rejects with a {@link ProxyFailure}. */
+  resolve(patience: Patience): Promise<Endpoint>
 }
 
 export interface Backends {
@@ -43,14 +45,20 @@ export interface Backends {
 }
 
 export function createBackends(options: BackendsOptions): Backends {
-  const { runtime, timers, limits } = options
+  const { runtime, timers, limits, random } = options
   const names = createNames(runtime.resolver, () => timers.now())
   const endpoints = new Map<string, Endpoint>()
-  let live: readonly PooledBackend[] = []
+  /** By what they dial, so that a new config finds the endpoints of the one before it. */
+  const groups = new Map<string, EndpointGroup>()
+  let live: ReadonlySet<EndpointGroup> = new Set()
+  /** TLS options as text, each with a short name that keys are made of. Holds key material: never shown. */
+  const tlsNames = new Map<string, string>()
+  let tlsCount = 0
 
-  /** Drains the pools that no live backend points to: its config is gone, or its name has other addresses now. */
+  /** Drains the pools that no live group points to: their config is gone, or their name has other addresses now. */
   function prune(): void {
-    const kept = new Set(live.flatMap((backend) => backend.current))
+    const kept = new Set<Endpoint>()
+    for (const group of live) for (const endpoint of group.endpoints) kept.add(endpoint)
     for (const [key, endpoint] of endpoints) {
       if (kept.has(endpoint)) continue
       endpoints.delete(key)
@@ -58,40 +66,93 @@ export function createBackends(options: BackendsOptions): Backends {
     }
   }
 
-  function open(target: BackendTarget, address: string, port: number): ConstructorParameters<typeof Pool>[0]['open'] {
-    return async (events) => {
-      const refused = options.policy()({ host: address, port })
-      if (refused !== undefined) throw failure('connect', 'forbidden', refused)
-      try {
-        const { tls } = target
-        const socket = await runtime.connect(
-          { host: address, port },
-          { timeoutMs: limits.connectTimeoutMs, ...(tls ? { tls } : {}) },
-        )
-        return new Http1Connection(socket, { timers, limits: options.http1, ...events })
-      } catch (thrown) {
-        const { code, message } = thrown as SocketError
-        throw failure(code === 'tls' ? 'tls' : 'connect', code === 'timeout' ? 'timeout' : 'refused', message)
-      }
+  async function dial(address: string, port: number, tls: BackendTarget['tls']): Promise<Socket> {
+    const policy = options.policy()
+    const refused = policy.refusal({ host: address, port })
+    if (refused !== undefined) throw failure('connect', 'forbidden', refused)
+    const { connectTimeoutMs } = limits
+    let socket: Socket
+    try {
+      socket = await runtime.connect(
+        { host: address, port },
+        tls ? { timeoutMs: connectTimeoutMs, tls } : { timeoutMs: connectTimeoutMs },
+      )
+    } catch (thrown) {
+      const { code, message } = thrown as SocketError
+      throw failure(code === 'tls' ? 'tls' : 'connect', code === 'timeout' ? 'timeout' : 'refused', message)
     }
+    const ours = policy.refusalOfOpen(socket.local, socket.remote)
+    if (ours === undefined) return socket
+    socket.destroy()
+    throw failure('connect', 'forbidden', ours)
   }
 
-  function endpointAt(target: BackendTarget, identity: string, address: string, port: number): Endpoint {
+  function endpointAt(address: string, port: number, { tls }: BackendTarget, identity: string): Endpoint {
     const label = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
     const key = `${label} ${identity}`
     let endpoint = endpoints.get(key)
     if (!endpoint) {
-      endpoint = { label, pool: new Pool({ timers, limits, open: open(target, address, port) }) }
+      const open: PoolOptions['open'] = async (events) =>
+        new Http1Connection(await dial(address, port, tls), { timers, limits: options.http1, ...events })
+      endpoint = { label, pool: new Pool({ timers, limits, open }) }
       endpoints.set(key, endpoint)
     }
     return endpoint
   }
 
+  /** What besides the address tells one pool from another. */
+  function identityOf({ protocol, tls }: BackendTarget): string {
+    if (!tls) return protocol
+    const text = JSON.stringify(tls)
+    let name = tlsNames.get(text)
+    if (name === undefined) {
+      name = `tls${++tlsCount}`
+      tlsNames.set(text, name)
+    }
+    return `${protocol} ${name}`
+  }
+
+  function groupOf(target: BackendTarget): EndpointGroup {
+    const identity = identityOf(target)
+    const hosts = target.endpoints ?? [{ address: target.hostname, port: target.port }]
+    const key = `${identity} ${hosts.map(({ address, port }) => `${address} ${port}`).join()}`
+    let group = groups.get(key)
+    if (!group) {
+      group = new EndpointGroup(hosts, names, (address, port) => endpointAt(address, port, target, identity), prune)
+      groups.set(key, group)
+    }
+    return group
+  }
+
   return {
-    backend: (target) => new PooledBackend(target, names, options.random, endpointAt, prune),
+    backend(target) {
+      const group = groupOf(target)
+      const made: GroupedBackend = {
+        target,
+        group,
+        endpoint: (not) => (group.refresh() ? pickEndpoint(group.endpoints, random, not) : undefined),
+        async resolve(patience) {
+          const late = failure('dns', 'timeout', `no answer from DNS for ${target.name}`).error
+          const limit = limitOf(patience, timers.now(), limits.waitTimeoutMs, late)
+          await withPatience(group.lookup(), patience, timers, limit)
+          const found = pickEndpoint(group.endpoints, random)
+          if (!found) throw failure('dns', 'refused', `${target.name} has no address`)
+          return found
+        },
+      }
+      return made
+    },
     retain(used) {
-      live = [...used] as PooledBackend[]
-      names.retain(new Set(live.map(({ target }) => target.hostname)))
+      const dialled = new Set<EndpointGroup>()
+      const secured = new Set<string>()
+      for (const { target, group } of used as Iterable<GroupedBackend>) {
+        dialled.add(group)
+        if (target.tls) secured.add(identityOf(target).slice(target.protocol.length + 1))
+      }
+      live = dialled
+      for (const [key, group] of groups) if (!live.has(group)) groups.delete(key)
+      for (const [text, name] of tlsNames) if (!secured.has(name)) tlsNames.delete(text)
+      names.retain(new Set([...live].flatMap((group) => group.names)))
       prune()
     },
     drain() {
@@ -100,86 +161,86 @@ export function createBackends(options: BackendsOptions): Backends {
   }
 }
 
-type EndpointAt = (target: BackendTarget, identity: string, address: string, port: number) => Endpoint
+interface GroupedBackend extends Backend {
+  readonly group: EndpointGroup
+}
 
-class PooledBackend implements Backend {
-  readonly target: BackendTarget
-  private readonly names: Names
-  private readonly random: () => number
-  private readonly endpointAt: EndpointAt
-  /** What besides the address tells one pool from another. Holds key material: never shown. */
-  private readonly identity: string
-  private addresses: readonly string[] = []
-  private endpoints: readonly Endpoint[] = []
-  private readonly fixed: boolean
+interface Host {
+  readonly address: string
+  readonly port: number
+}
+
+/** The endpoints of one backend, whoever names it: its addresses, and what its names resolve to now. */
+class EndpointGroup {
+  endpoints: readonly Endpoint[]
+  readonly names: readonly string[]
+  private readonly hosts: readonly Host[]
+  private readonly resolver: Names
+  private readonly endpointAt: (address: string, port: number) => Endpoint
   private readonly moved: () => void
+  /** Of each name, the answer that `endpoints` were made of. */
+  private answers: (readonly string[] | undefined)[]
 
-  constructor(target: BackendTarget, names: Names, random: () => number, endpointAt: EndpointAt, moved: () => void) {
-    this.moved = moved
-    this.target = target
-    this.names = names
-    this.random = random
+  constructor(
+    hosts: readonly Host[],
+    resolver: Names,
+    endpointAt: (address: string, port: number) => Endpoint,
+    moved: () => void,
+  ) {
+    this.hosts = hosts
+    this.resolver = resolver
     this.endpointAt = endpointAt
-    this.identity = JSON.stringify([target.protocol, target.tls])
-    this.fixed = target.endpoints !== undefined || isAddress(target.hostname)
-    if (target.endpoints)
-      this.endpoints = target.endpoints.map(({ address, port }) => endpointAt(target, this.identity, address, port))
-    else if (this.fixed) this.endpoints = [endpointAt(target, this.identity, target.hostname, target.port)]
+    this.moved = moved
+    this.names = hosts.flatMap(({ address }) => (isAddress(address) ? [] : [address]))
+    this.answers = this.names.map((name) => resolver.known(name))
+    this.endpoints = this.current()
   }
 
-  get current(): readonly Endpoint[] {
-    return this.endpoints
-  }
-
-  endpoint(not?: Endpoint): Endpoint | undefined {
-    if (!this.fixed) {
-      const addresses = this.names.known(this.target.hostname)
-      if (!addresses) return undefined
-      this.use(addresses)
+  /** @returns false when nothing is known yet, and `lookup` has to be waited for */
+  refresh(): boolean {
+    const { names, answers, resolver } = this
+    if (names.length === 0) return true
+    let changed = false
+    for (let i = 0; i < names.length; i++) {
+      const answer = resolver.known(names[i]!)
+      if (answer === answers[i]) continue
+      answers[i] = answer
+      changed = true
     }
-    const { endpoints } = this
-    const count = endpoints.length
-    if (count <= 1) return endpoints[0]
-    // The less busy of two drawn at random comes close to the least busy of all, without looking at all.
-    const first = Math.floor(this.random() * count)
-    const second = (first + 1 + Math.floor(this.random() * (count - 1))) % count
-    const a = endpoints[first]!
-    const b = endpoints[second]!
-    if (a === not) return b
-    if (b === not) return a
-    return b.pool.inFlight < a.pool.inFlight ? b : a
+    if (changed) this.move()
+    return this.endpoints.length > 0
   }
 
-  async resolve(): Promise<Endpoint> {
-    if (!this.fixed) {
-      try {
-        this.use(await this.names.lookup(this.target.hostname))
-      } catch (thrown) {
-        throw failure('dns', 'refused', (thrown as SocketError).message)
-      }
-    }
-    const found = this.endpoint()
-    if (!found) throw failure('dns', 'refused', `${this.target.hostname} has no address`)
-    return found
+  /** Rejects with a {@link ProxyFailure} when no name can be resolved and there is no address besides. */
+  async lookup(): Promise<void> {
+    const asked = await Promise.allSettled(this.names.map((name) => this.resolver.lookup(name)))
+    this.answers = asked.map((result) => (result.status === 'fulfilled' ? result.value : undefined))
+    this.move()
+    if (this.endpoints.length > 0) return
+    const broken = asked.find((result) => result.status === 'rejected')
+    if (broken) throw failure('dns', 'refused', (broken.reason as SocketError).message)
   }
 
-  private use(addresses: readonly string[]): void {
-    if (addresses === this.addresses) return
-    this.addresses = addresses
-    this.endpoints = addresses.map((address) => this.endpointAt(this.target, this.identity, address, this.target.port))
+  private move(): void {
+    this.endpoints = this.current()
     this.moved()
   }
+
+  private current(): readonly Endpoint[] {
+    const answers = new Map(this.names.map((name, i) => [name, this.answers[i] ?? none]))
+    const found = this.hosts.flatMap(({ address, port }) =>
+      (answers.get(address) ?? [address]).map((each) => this.endpointAt(each, port)),
+    )
+    return [...new Set(found)]
+  }
 }
 
-function isAddress(hostname: string): boolean {
-  return hostname.includes(':') || /^\d+\.\d+\.\d+\.\d+$/.test(hostname)
-}
+const none: readonly string[] = []
 
 function failure(
   phase: 'dns' | 'connect' | 'tls',
   cause: 'refused' | 'timeout' | 'forbidden',
   reason: string,
 ): ProxyFailure {
-  const error: ProxyError = { kind: 'upstream', phase, cause, reason }
-  return new ProxyFailure(error)
+  return new ProxyFailure({ kind: 'upstream', phase, cause, reason })
 }

@@ -4,12 +4,16 @@
 import { ProxyFailure, type ProxyError } from '../errors.ts'
 import type { Http1ClientOptions, Http1Connection } from '../http1/client.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
+import { limitOf, type Patience } from './patience.ts'
 
 export interface PoolLimits {
-  /** Connections to one endpoint, dialling ones included. */
+  /** Connections to one endpoint, dialling and upgraded ones included. */
   readonly maxConnections: number
-  /** Requests that wait for a connection to one endpoint. */
+  /** Requests that wait for a connection to one endpoint, those not counted for which one is being dialled. */
   readonly maxWaiting: number
+  /** How long a request waits for a connection or a DNS answer where its route sets no shorter limit. */
+  readonly waitTimeoutMs: number
+  /** A connection that is not used for so long has been closed. */
   readonly idleTimeoutMs: number
   readonly connectTimeoutMs: number
 }
@@ -17,15 +21,21 @@ export interface PoolLimits {
 export const defaultPoolLimits: PoolLimits = {
   maxConnections: 1024,
   maxWaiting: 1024,
+  waitTimeoutMs: 10_000,
   idleTimeoutMs: 60_000,
   connectTimeoutMs: 5_000,
 }
+
+/** An endpoint that could not be reached is passed by for so long, where there are others. */
+const suspectMs = 5_000
+
+type ConnectionEvents = Pick<Http1ClientOptions, 'onIdle' | 'onClose'>
 
 export interface PoolOptions {
   readonly timers: Timers
   readonly limits: PoolLimits
   /** Dials and wraps a new connection. Rejects with a {@link ProxyFailure}. */
-  readonly open: (events: Pick<Http1ClientOptions, 'onIdle' | 'onClose'>) => Promise<Http1Connection>
+  readonly open: (events: ConnectionEvents) => Promise<Http1Connection>
 }
 
 interface Waiter {
@@ -38,8 +48,10 @@ export class Pool {
   /** Requests that hold a connection or wait for one. */
   inFlight = 0
   private readonly options: PoolOptions
+  /** Coldest first. */
   private readonly idle: Http1Connection[] = []
-  private readonly waiters: Waiter[] = []
+  /** Longest wait first. */
+  private readonly waiters = new Set<Waiter>()
   private readonly sweep: TimerEntry
   private total = 0
   private dialling = 0
@@ -47,69 +59,58 @@ export class Pool {
   private unneeded = 0
   private sweeping = false
   private draining = false
-  private readonly events: Pick<Http1ClientOptions, 'onIdle' | 'onClose'>
+  private suspectUntilMs = 0
 
   constructor(options: PoolOptions) {
     this.options = options
     this.sweep = createTimerEntry(() => this.closeUnneeded())
-    this.events = {
-      onIdle: (connection) => {
-        this.inFlight--
-        this.offer(connection)
-      },
-      onClose: (connection) => this.gone(connection),
-    }
+  }
+
+  /** Connections, dialling ones included. */
+  get size(): number {
+    return this.total
+  }
+
+  /** True for a while after it could not be reached. */
+  get suspect(): boolean {
+    return this.suspectUntilMs !== 0 && this.options.timers.now() < this.suspectUntilMs
   }
 
   /** A kept connection, if there is one. */
   take(): Http1Connection | undefined {
-    const { idle } = this
-    for (;;) {
-      const connection = idle.pop()
-      if (idle.length < this.unneeded) this.unneeded = idle.length
-      if (connection === undefined) return undefined
-      if (connection.closed) continue
-      this.inFlight++
-      return connection
-    }
+    const connection = this.idle.pop()
+    if (connection === undefined) return undefined
+    if (this.idle.length < this.unneeded) this.unneeded = this.idle.length
+    this.inFlight++
+    return connection
   }
 
   /**
-   * A connection, dialled or waited for.
+   * A connection, kept, dialled or waited for.
    *
-   * @param fresh      true to pass kept connections by
-   * @param deadlineMs clock milliseconds after which nobody waits any more
+   * @param fresh true to pass kept connections by
+   * @returns rejects with a {@link ProxyFailure}
    */
-  acquire(fresh: boolean, deadlineMs: number, late: ProxyError): Promise<Http1Connection> {
+  acquire(patience: Patience, fresh = false): Promise<Http1Connection> {
     const kept = fresh ? undefined : this.take()
     if (kept) return Promise.resolve(kept)
     const { limits, timers } = this.options
-    if (this.total >= limits.maxConnections && this.waiters.length >= limits.maxWaiting) {
-      return Promise.reject(new ProxyFailure(poolError('too many requests wait for this endpoint')))
-    }
-    this.inFlight++
+    const full = this.total >= limits.maxConnections
+    if (full && this.waiters.size - this.dialling >= limits.maxWaiting)
+      return Promise.reject(new ProxyFailure(overloaded('too many requests wait for this endpoint')))
+    const limit = limitOf(patience, timers.now(), limits.waitTimeoutMs, overloaded('no connection became free in time'))
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         resolve,
-        reject: (failure) => {
-          this.inFlight--
-          reject(failure)
-        },
-        timer: createTimerEntry(() => {
-          const at = this.waiters.indexOf(waiter)
-          if (at >= 0) this.waiters.splice(at, 1)
-          waiter.reject(new ProxyFailure(late))
-        }),
+        reject,
+        timer: createTimerEntry(() => this.giveUp(waiter, limit.late)),
       }
-      if (deadlineMs !== Infinity) timers.arm(waiter.timer, deadlineMs - timers.now())
-      this.waiters.push(waiter)
-      if (this.total < limits.maxConnections) this.dial()
+      this.inFlight++
+      this.waiters.add(waiter)
+      timers.armAt(waiter.timer, limit.deadlineMs)
+      if (!full) this.dial()
+      patience.onLeave(() => this.giveUp(waiter, { kind: 'downstream-gone' }))
     })
-  }
-
-  /** Returns a connection that was taken and not used. */
-  giveBack(connection: Http1Connection): void {
-    this.events.onIdle(connection)
   }
 
   /** Closes what is idle now, and each other connection when its exchange is over. */
@@ -117,37 +118,74 @@ export class Pool {
     this.draining = true
     for (const connection of this.idle.slice()) connection.destroy()
     this.options.timers.remove(this.sweep)
-  }
-
-  /** Back in service before everything was gone: a config named it again. */
-  revive(): void {
-    this.draining = false
+    this.sweeping = false
   }
 
   private dial(): void {
     this.total++
     this.dialling++
-    this.options.open(this.events).then(
-      (connection) => {
-        this.dialling--
+    let handed = false
+    const events: ConnectionEvents = {
+      onIdle: (connection) => {
+        this.inFlight--
         this.offer(connection)
       },
+      onClose: (connection) => {
+        if (handed) this.gone(connection)
+      },
+    }
+    this.options.open(events).then(
+      (connection) => {
+        handed = true
+        // A backend may accept and leave, or speak first, before anybody has used the connection.
+        if (connection.closed) this.dialFailed(new ProxyFailure(closedAtOnce))
+        else {
+          this.dialling--
+          this.suspectUntilMs = 0
+          this.offer(connection)
+        }
+      },
       (thrown: unknown) => {
-        this.dialling--
-        this.total--
-        const waiter = this.nextWaiter()
-        waiter?.reject(thrown instanceof ProxyFailure ? thrown : new ProxyFailure(poolError(String(thrown))))
+        this.dialFailed(thrown instanceof ProxyFailure ? thrown : new ProxyFailure(overloaded(String(thrown))))
       },
     )
   }
 
-  private nextWaiter(): Waiter | undefined {
-    const waiter = this.waiters.shift()
-    if (waiter) this.options.timers.remove(waiter.timer)
-    return waiter
+  private dialFailed(failure: ProxyFailure): void {
+    const { timers } = this.options
+    this.dialling--
+    this.total--
+    this.suspectUntilMs = timers.now() + suspectMs
+    const waiter = this.nextWaiter()
+    if (waiter) {
+      this.inFlight--
+      waiter.reject(failure)
+    }
+    this.dialForWaiters()
   }
 
-  /** A connection is free. Whoever has it counts as in flight already. */
+  /** Every waiter has either a dial under way or a place in the queue of a full pool. */
+  private dialForWaiters(): void {
+    if (this.waiters.size > this.dialling && this.total < this.options.limits.maxConnections) this.dial()
+  }
+
+  private nextWaiter(): Waiter | undefined {
+    for (const waiter of this.waiters) {
+      this.waiters.delete(waiter)
+      this.options.timers.remove(waiter.timer)
+      return waiter
+    }
+    return undefined
+  }
+
+  private giveUp(waiter: Waiter, error: ProxyError): void {
+    if (!this.waiters.delete(waiter)) return
+    this.options.timers.remove(waiter.timer)
+    this.inFlight--
+    waiter.reject(new ProxyFailure(error))
+  }
+
+  /** A connection is free. Whoever waits for it counts as in flight already. */
   private offer(connection: Http1Connection): void {
     const waiter = this.nextWaiter()
     if (waiter) {
@@ -156,11 +194,7 @@ export class Pool {
     }
     this.idle.push(connection)
     if (this.draining) connection.destroy()
-    else if (!this.sweeping) {
-      this.sweeping = true
-      this.unneeded = 0
-      this.options.timers.arm(this.sweep, this.options.limits.idleTimeoutMs)
-    }
+    else if (!this.sweeping) this.beginSweep()
   }
 
   private gone(connection: Http1Connection): void {
@@ -169,21 +203,31 @@ export class Pool {
     if (at >= 0) this.idle.splice(at, 1)
     else this.inFlight--
     if (this.unneeded > this.idle.length) this.unneeded = this.idle.length
-    if (this.waiters.length > this.dialling && this.total < this.options.limits.maxConnections) this.dial()
+    this.dialForWaiters()
+  }
+
+  /** Two sweeps per idle timeout: what was not needed for a whole one of them is closed by the end of the second. */
+  private beginSweep(): void {
+    const { timers, limits } = this.options
+    this.sweeping = true
+    this.unneeded = this.idle.length
+    timers.arm(this.sweep, limits.idleTimeoutMs / 2)
   }
 
   private closeUnneeded(): void {
     this.sweeping = false
-    const cold = this.idle.slice(0, this.unneeded)
-    for (const connection of cold) connection.destroy()
-    if (this.idle.length > 0) {
-      this.sweeping = true
-      this.unneeded = this.idle.length
-      this.options.timers.arm(this.sweep, this.options.limits.idleTimeoutMs)
-    }
+    for (const connection of this.idle.slice(0, this.unneeded)) connection.destroy()
+    if (this.idle.length > 0) this.beginSweep()
   }
 }
 
-function poolError(reason: string): ProxyError {
+function overloaded(reason: string): ProxyError {
   return { kind: 'upstream', phase: 'pool', cause: 'overloaded', reason }
+}
+
+const closedAtOnce: ProxyError = {
+  kind: 'upstream',
+  phase: 'connect',
+  cause: 'closed',
+  reason: 'the backend ended the connection before it was used',
 }

@@ -115,10 +115,11 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   send(request: Request, how: SendOptions): Promise<Response> {
     if (this.closed || this.over || this.peerEnded) {
       const closed = closedError('send', 'connection closed by the backend')
-      return Promise.reject(new ProxyFailure({ ...closed, stale: true }))
+      return Promise.reject(new ProxyFailure({ ...closed, stale: true, unprocessed: true }))
     }
     const own = engineRequest(asEngineRequest(request))!
     if (!isToken(own.method) || !isTarget(own.target) || !isAuthority(own.authority)) {
+      this.options.onIdle(this)
       return Promise.reject(new ProxyFailure({ kind: 'filter-failed', reason: 'a request line that may not go out' }))
     }
     this.uses++

@@ -14,6 +14,6 @@ export interface ProxyContext {
   readonly pathNormalization: PathNormalization
   readonly onRecord: ((record: RequestRecord) => void) | undefined
   /** Sends a copy and forgets it. `backend` is undefined when the mirror's target is of no use. */
-  mirror(request: Request, backend: Backend | undefined, client: ClientFacts | undefined): void
+  mirror(request: Request, backend: Backend | undefined, client: ClientFacts): void
   readonly stats: { inFlight: number; upgraded: number }
 }

@@ -1,14 +1,14 @@
 /** Mirrored requests: sent, and forgotten. They never delay, change or break the request they are copies of. */
 import type { Backend } from '../backends/backends.ts'
+import type { Patience } from '../backends/patience.ts'
 import { joinTarget } from '../backends/target.ts'
 import { describeError, errorOf } from '../errors.ts'
 import { discardingSink } from '../http/body.ts'
-import { targetOf, withUrl } from '../http/request.ts'
+import { engineRequest, targetOf, withUrl } from '../http/request.ts'
 import { asEngineResponse } from '../http/response.ts'
 import type { Log } from '../telemetry.ts'
 import type { Timers } from '../timers.ts'
-import type { ClientFacts } from './client-facts.ts'
-import { engineRequest } from '../http/request.ts'
+import { linesBeside, type ClientFacts } from './client-facts.ts'
 
 export interface MirrorLimits {
   /** Copies under way at once; more are dropped. */
@@ -26,14 +26,14 @@ export interface MirrorStats {
 
 export interface Mirrors {
   readonly stats: Readonly<MirrorStats>
-  send(request: Request, backend: Backend | undefined, client: ClientFacts | undefined): void
+  send(request: Request, backend: Backend | undefined, client: ClientFacts): void
 }
 
 export function createMirrors(timers: Timers, log: Log, limits: MirrorLimits): Mirrors {
   const stats: MirrorStats = { sent: 0, dropped: 0, failed: 0 }
   let inFlight = 0
 
-  async function deliver(request: Request, backend: Backend, client: ClientFacts | undefined): Promise<void> {
+  async function deliver(request: Request, backend: Backend, client: ClientFacts): Promise<void> {
     const { target } = backend
     const copy =
       target.basePath === '' && target.baseQuery === ''
@@ -41,9 +41,11 @@ export function createMirrors(timers: Timers, log: Log, limits: MirrorLimits): M
         : withUrl(request, { target: joinTarget(target, targetOf(request)) })
     const deadlineMs = timers.now() + limits.timeoutMs
     const deadlineError = { kind: 'timeout', limit: 'backendRequest', timeoutMs: limits.timeoutMs } as const
-    const endpoint = backend.endpoint() ?? (await backend.resolve())
-    const connection = await endpoint.pool.acquire(false, deadlineMs, deadlineError)
-    const how = { dropped: client?.dropped ?? 0, lines: client?.lines ?? '', deadlineMs, deadlineError }
+    const patience: Patience = { deadlineMs, late: deadlineError, onLeave() {} }
+    const endpoint = backend.endpoint() ?? (await backend.resolve(patience))
+    const connection = await endpoint.pool.acquire(patience)
+    const lines = linesBeside(engineRequest(copy)!.head, client.lines)
+    const how = { dropped: client.dropped, lines, deadlineMs, deadlineError }
     const response = asEngineResponse(await connection.send(copy, how))
     const body = response.holder.take()
     if (!body) return

@@ -53,7 +53,12 @@ export interface ProxyStats {
 }
 
 export interface Proxy {
-  /** Serves a request. Never rejects for anything that a client, config or backend can do. */
+  /**
+   * Serves a request. Never rejects for anything that a client, config or backend can do.
+   *
+   * A request without its {@link Exchange} (library use) is a stranger's whose address nobody knows. When it is over,
+   * nobody says, so it leaves no record and is not counted.
+   */
   readonly fetch: Handler
   /** Compiles and swaps in a config, then drains the pools that it no longer names. Never throws. */
   apply(config: ProxyConfig): readonly ConfigIssue[]
@@ -103,8 +108,12 @@ export function createProxy(options: ProxyOptions): Proxy {
       return active?.config
     },
     fetch(request, exchange) {
-      if (!active) return toResponse({ kind: 'no-config' }, request)
-      const own = asEngineRequest(request)
+      let own: Request
+      try {
+        own = asEngineRequest(request)
+      } catch {
+        return toResponse({ kind: 'bad-request', status: 400, reason: 'not an http or https URL' }, request)
+      }
       const transaction = new Transaction(context, active, own, exchange, exchange ? undefined : request.signal)
       if (exchange) {
         stats.inFlight++

@@ -60,8 +60,8 @@ export function compileSnapshot(
   const mirrors = new Map<RequestMirror, Backend>()
   const issues: ConfigIssue[] = []
 
-  function backendOf(target: () => BackendTarget): Backend {
-    const backend = backends.backend(target())
+  function backendOf(target: BackendTarget): Backend {
+    const backend = backends.backend(target)
     used.push(backend)
     return backend
   }
@@ -75,10 +75,7 @@ export function compileSnapshot(
     }
     for (const { requestMirror } of filters) {
       if (requestMirror && !mirrors.has(requestMirror))
-        mirrors.set(
-          requestMirror,
-          backendOf(() => targetOfMirror(requestMirror)),
-        )
+        mirrors.set(requestMirror, backendOf(targetOfMirror(requestMirror)))
     }
     return compiled
   }
@@ -86,14 +83,15 @@ export function compileSnapshot(
   function serveBackend(config: BackendConfig, path: string): ServedBackend {
     const label = config.name ?? config.url
     const broken = (fault: ProxyError): ServedBackend => ({ label, fault, filters: noFilters, backend: undefined })
-    if (config.unavailableStatus !== undefined)
-      return broken(unservable(config.unavailableStatus, 'backend unavailable'))
     const filters = filtersOf(config.filters, joinPath(path, 'filters'))
     if ('kind' in filters) return broken(filters)
+    // Its filters come first: a redirect needs no backend.
+    if (config.unavailableStatus !== undefined)
+      return { label, fault: unservable(config.unavailableStatus, 'backend unavailable'), filters, backend: undefined }
     // Gateway API BackendRef: no ready endpoints is 503 for that share.
     if (config.endpoints?.length === 0)
       return { label, fault: unservable(503, 'no ready endpoints'), filters, backend: undefined }
-    return { label, fault: undefined, filters, backend: backendOf(() => targetOfBackend(config)) }
+    return { label, fault: undefined, filters, backend: backendOf(targetOfBackend(config)) }
   }
 
   function serveRule(rule: Rule, index: number): ServedRule {

@@ -4,16 +4,17 @@
  * Everything is done at once where nothing has to be waited for; the only promise of a plain request is the answer's.
  */
 import type { Backend, Endpoint } from '../backends/backends.ts'
+import type { Patience } from '../backends/patience.ts'
 import { joinTarget } from '../backends/target.ts'
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
 import type { CompiledFilters, MirrorTarget, RouteContext } from '../filters/filter.ts'
-import type { Http1Connection, SendOptions } from '../http1/client.ts'
-import { authorityOf, engineRequest, targetOf, withHeaders, withUrl } from '../http/request.ts'
+import { engineRequest, targetOf, withHeaders, withUrl } from '../http/request.ts'
 import { asEngineResponse, withResponseHeaders } from '../http/response.ts'
 import { match, type RouteMatch } from '../routing/table.ts'
 import { normalizeTarget } from '../routing/path.ts'
 import type { Exchange, Outcome } from '../runtime.ts'
-import type { ClientFacts } from './client-facts.ts'
+import type { SendOptions } from '../http1/client.ts'
+import { believedHead, linesBeside, type ClientFacts } from './client-facts.ts'
 import type { ProxyContext } from './context.ts'
 import { flagsOf, type RequestRecord } from './record.ts'
 import { toResponse } from './respond.ts'
@@ -27,7 +28,7 @@ export class Transaction implements RouteContext {
   /** What was matched and is forwarded. */
   target = ''
   private readonly proxy: ProxyContext
-  private readonly snapshot: Snapshot
+  private readonly snapshot: Snapshot | undefined
   private route: RouteMatch<ServedRule> | undefined
   private chosen: ServedBackend | undefined
   private endpoint: Endpoint | undefined
@@ -44,7 +45,7 @@ export class Transaction implements RouteContext {
   /** @param signal tells that the client left, where there is no exchange */
   constructor(
     proxy: ProxyContext,
-    snapshot: Snapshot,
+    snapshot: Snapshot | undefined,
     request: Request,
     exchange: Exchange | undefined,
     signal: AbortSignal | undefined,
@@ -72,65 +73,82 @@ export class Transaction implements RouteContext {
     return this.proxy.random()
   }
   mirror(request: Request, target: MirrorTarget): void {
-    this.proxy.mirror(request, this.snapshot.mirrors.get(target), this.client)
+    this.proxy.mirror(request, this.snapshot!.mirrors.get(target), this.client!)
   }
 
   // --- from the request to an answer
 
+  /** Never throws and never rejects: whatever goes wrong becomes an answer. */
   run(): Answer {
-    const { proxy, exchange, received } = this
-    const head = engineRequest(received)!.head
+    try {
+      return this.begin()
+    } catch (thrown) {
+      return this.fail(errorOf(thrown))
+    }
+  }
+
+  private begin(): Answer {
+    const { proxy, exchange, received, snapshot } = this
+    if (!snapshot) return this.fail({ kind: 'no-config' })
+    const own = engineRequest(received)!
+    const { head } = own
     if (proxy.clients.hasLooped(head)) return this.fail({ kind: 'loop' })
-    if (exchange) this.client = proxy.clients.factsOf(exchange, head, authorityOf(received))
-    const target = normalizeTarget(targetOf(received), proxy.pathNormalization)
-    if (target !== undefined) this.target = target
-    else return this.fail({ kind: 'bad-request', status: 400, reason: 'the request target is not acceptable' })
-    const request = target === targetOf(received) ? received : withUrl(received, { target })
-    const route = match(this.snapshot.table, request, exchange?.entrance)
+    const client = proxy.clients.factsOf(exchange, head, own.authority, own.scheme)
+    this.client = client
+    const target = normalizeTarget(own.target, proxy.pathNormalization)
+    if (target === undefined)
+      return this.fail({ kind: 'bad-request', status: 400, reason: 'the request target is not acceptable' })
+    this.target = target
+    // What is matched, and what filters and backends see: the target as it is forwarded, no claims of strangers.
+    const believed = believedHead(head, client)
+    const request =
+      target === own.target && believed === head
+        ? received
+        : (own.derive(target, own.authority, believed) as unknown as Request)
+    const route = match(snapshot.table, request, exchange?.entrance)
     if (!route) return this.fail({ kind: 'no-route' })
     this.route = route
     const { fault, filters } = route.target
     if (fault) return this.fail(fault)
-    return this.filtered(request, filters, (filtered) => this.toBackend(filtered))
+    if (!filters.request)
+      return this.toBackend(filters.requestEdits ? withHeaders(request, filters.requestEdits) : request)
+    const filtered = filters.request(request, this)
+    if (filtered instanceof Promise) return this.settled(filtered, (settled) => this.toBackend(settled))
+    return isResponse(filtered) ? filtered : this.toBackend(filtered)
   }
 
   private toBackend(request: Request): Answer {
-    const rule = this.route!.target
-    const chosen = rule.choose(this.proxy.random())
+    const chosen = this.route!.target.choose(this.proxy.random())
     if (!chosen) return this.fail({ kind: 'unservable', status: 500, reason: 'no backend available for this route' })
     this.chosen = chosen
-    if (chosen.fault && chosen.filters.empty) return this.fail(chosen.fault)
-    return this.filtered(request, chosen.filters, (filtered) =>
-      chosen.fault ? this.fail(chosen.fault) : this.send(filtered, chosen.backend!),
-    )
-  }
-
-  /** Runs request filters, which may answer themselves, and goes on. */
-  private filtered(request: Request, filters: CompiledFilters, next: (request: Request) => Answer): Answer {
-    try {
-      const { requestEdits } = filters
-      if (!filters.request) return next(requestEdits ? withHeaders(request, requestEdits) : request)
-      const result = filters.request(request, this)
-      if (result instanceof Promise) {
-        return this.settled(result, next)
-      }
-      return isResponse(result) ? result : next(result)
-    } catch (thrown) {
-      return this.fail(errorOf(thrown))
-    }
+    const { filters } = chosen
+    if (!filters.request)
+      return this.toEndpoint(filters.requestEdits ? withHeaders(request, filters.requestEdits) : request)
+    const filtered = filters.request(request, this)
+    if (filtered instanceof Promise) return this.settled(filtered, (settled) => this.toEndpoint(settled))
+    return isResponse(filtered) ? this.answeredByBackendFilter(filtered) : this.toEndpoint(filtered)
   }
 
   private async settled(result: Promise<Request | Response>, next: (request: Request) => Answer): Promise<Response> {
     this.waited = true
     try {
-      const request = await result
-      return isResponse(request) ? request : await next(request)
+      const settled = await result
+      if (!isResponse(settled)) return await next(settled)
+      return this.chosen ? this.answeredByBackendFilter(settled) : settled
     } catch (thrown) {
       return this.fail(errorOf(thrown))
     }
   }
 
-  private send(request: Request, backend: Backend): Answer {
+  /** The backend's own list has had its say; the rule's filters have theirs about whatever the gateway answers. */
+  private answeredByBackendFilter(answer: Response): Response {
+    const { ownAnswer } = this.route!.target.filters
+    return ownAnswer ? ownAnswer(answer, this) : answer
+  }
+
+  private toEndpoint(request: Request): Answer {
+    const { fault, backend } = this.chosen!
+    if (fault || !backend) return this.fail(fault ?? { kind: 'unservable', status: 500, reason: 'backend unavailable' })
     const { target } = backend
     const outgoing =
       target.basePath === '' && target.baseQuery === ''
@@ -142,14 +160,18 @@ export class Transaction implements RouteContext {
     )
   }
 
-  /** One attempt at one endpoint. */
+  /**
+   * One attempt at one endpoint.
+   *
+   * @param fresh true for a new connection
+   * @param not   an endpoint to pass by
+   */
   private attempt(request: Request, backend: Backend, fresh: boolean, not: Endpoint | undefined): Promise<Response> {
-    const { timers } = this.proxy
-    const rule = this.route!.target
+    if (this.gone) return Promise.reject(new ProxyFailure({ kind: 'downstream-gone' }))
     this.attempts++
     // The first attempt mostly begins in the turn that the request came in.
-    this.attemptStartedMs = this.attempts === 1 && !this.waited ? this.startedMs : timers.now()
-    const how = this.sendOptions(rule)
+    this.attemptStartedMs = this.attempts === 1 && !this.waited ? this.startedMs : this.proxy.timers.now()
+    const how = this.sendOptions(request)
     const endpoint = backend.endpoint(not)
     const kept = fresh ? undefined : endpoint?.pool.take()
     if (kept) {
@@ -166,22 +188,24 @@ export class Transaction implements RouteContext {
     fresh: boolean,
     how: SendOptions,
   ): Promise<Response> {
-    const endpoint = known ?? (await backend.resolve())
-    this.endpoint = endpoint
-    const late: ProxyError = how.deadlineError ?? { kind: 'timeout', limit: 'request', timeoutMs: 0 }
-    const connection: Http1Connection = await endpoint.pool.acquire(fresh, how.deadlineMs ?? Infinity, late)
-    if (this.gone) {
-      endpoint.pool.giveBack(connection)
-      throw new ProxyFailure({ kind: 'downstream-gone' })
+    const { exchange, signal } = this
+    const patience: Patience = {
+      deadlineMs: how.deadlineMs ?? Infinity,
+      late: how.deadlineError,
+      onLeave: (leave) => (exchange ? exchange.onAbort(leave) : signal?.addEventListener('abort', leave)),
     }
+    const endpoint = known ?? (await backend.resolve(patience))
+    this.endpoint = endpoint
+    const connection = await endpoint.pool.acquire(patience, fresh)
     return await connection.send(request, how)
   }
 
-  private sendOptions(rule: ServedRule): SendOptions {
-    const { requestTimeoutMs, backendTimeoutMs } = rule
-    const { client, exchange, signal } = this
-    const dropped = client?.dropped ?? 0
-    const lines = client?.lines ?? ''
+  private sendOptions(request: Request): SendOptions {
+    const { requestTimeoutMs, backendTimeoutMs } = this.route!.target
+    const { exchange, signal } = this
+    const { head } = engineRequest(request)!
+    const { dropped, lines: given } = this.client!
+    const lines = head.edits ? linesBeside(head, given) : given
     if (requestTimeoutMs === 0 && backendTimeoutMs === 0) return { dropped, lines, exchange, signal }
     // GEP-1742: `request` covers the whole transaction, `backendRequest` each attempt.
     const requestDeadlineMs = requestTimeoutMs === 0 ? Infinity : this.startedMs + requestTimeoutMs
@@ -190,25 +214,24 @@ export class Transaction implements RouteContext {
       requestDeadlineMs <= backendDeadlineMs
         ? { kind: 'timeout', limit: 'request', timeoutMs: requestTimeoutMs }
         : { kind: 'timeout', limit: 'backendRequest', timeoutMs: backendTimeoutMs }
-    return {
-      dropped,
-      lines,
-      exchange,
-      signal,
-      deadlineMs: Math.min(requestDeadlineMs, backendDeadlineMs),
-      deadlineError,
-    }
+    const deadlineMs = Math.min(requestDeadlineMs, backendDeadlineMs)
+    return { dropped, lines, exchange, signal, deadlineMs, deadlineError }
   }
 
-  /** A kept connection that was dead already, and an endpoint that cannot be reached, get one other try. */
+  /**
+   * Another try, once, where nothing of the request can have been acted upon: at another endpoint when this one could
+   * not be reached, on a new connection when a kept one was dead already. RFC 9110 section 9.2.2
+   */
   private retryOrFail(thrown: unknown, request: Request, backend: Backend): Answer {
     const error = errorOf(thrown)
-    if (this.attempts > 1 || error.kind !== 'upstream' || this.gone) return this.fail(error)
-    const unsent = error.phase === 'connect' || error.phase === 'dns' || error.phase === 'tls'
-    const stale = error.stale === true && isIdempotent(request.method)
-    const other = unsent ? backend.endpoint(this.endpoint) : this.endpoint
-    if (!stale && !(unsent && other !== undefined && other !== this.endpoint)) return this.fail(error)
-    return this.attempt(request, backend, stale, unsent ? this.endpoint : undefined).then(
+    if (this.attempts > 1 || error.kind !== 'upstream') return this.fail(error)
+    const unreached = error.phase === 'connect' || error.phase === 'tls'
+    const stale = error.stale === true && (error.unprocessed === true || isIdempotent(request.method))
+    if (unreached) {
+      const other = backend.endpoint(this.endpoint)
+      if (!other || other === this.endpoint) return this.fail(error)
+    } else if (!stale) return this.fail(error)
+    return this.attempt(request, backend, stale, unreached ? this.endpoint : undefined).then(
       (response) => this.answered(response),
       (again: unknown) => this.fail(errorOf(again)),
     )
@@ -221,14 +244,19 @@ export class Transaction implements RouteContext {
     const own = this.chosen!.filters
     const outer = this.route!.target.filters
     if (own.empty && !outer.response && !outer.responseEdits) return response
-    try {
-      const inner = this.responseFiltered(response, own)
-      return inner instanceof Promise
-        ? inner.then((settled) => this.responseFiltered(settled, outer))
-        : this.responseFiltered(inner, outer)
-    } catch (thrown) {
+    const failed = (thrown: unknown): Response => {
       discard(response)
       return this.fail(errorOf(thrown))
+    }
+    try {
+      const inner = this.responseFiltered(response, own)
+      const filtered =
+        inner instanceof Promise
+          ? inner.then((settled) => this.responseFiltered(settled, outer))
+          : this.responseFiltered(inner, outer)
+      return filtered instanceof Promise ? filtered.catch(failed) : filtered
+    } catch (thrown) {
+      return failed(thrown)
     }
   }
 
