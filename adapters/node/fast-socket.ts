@@ -8,6 +8,7 @@
 import type { Socket as NodeSocket } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { socketError } from '../portable/socket-error.ts'
+import { Inbox } from '../portable/inbox.ts'
 import { latin1 } from '../portable/net-socket.ts'
 import type { Address, Socket, SocketError, SocketEvents } from '../../src/runtime.ts'
 import type { ReadBuffers } from './read-buffers.ts'
@@ -51,8 +52,7 @@ export class FastSocket implements Socket {
   private readonly buffers: ReadBuffers
   private buffer: Uint8Array
   private request: WriteRequest
-  private events: SocketEvents | undefined
-  private early = 0 // bytes that came before the first owner
+  private readonly inbox: Inbox
   private pending = 0 // writes that the system has not taken yet
   private blocked = false
   private ended = false // the peer's FIN came
@@ -70,6 +70,11 @@ export class FastSocket implements Socket {
     this.remote = { host: unmapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }
     this.request = this.newRequest()
     this.buffer = buffers.first()
+    this.inbox = new Inbox({
+      stop: () => void (this.closed || handle.readStop()),
+      start: () => void (this.closed || this.ended || handle.readStart()),
+      released: (bytes) => buffers.giveBack(bytes),
+    })
     handle.useUserBuffer(this.buffer)
     handle.onread = () => this.read(binding.streamBaseState[binding.kReadBytesOrError]!)
     socket.on('error', (error) => (this.error ??= socketError(error)))
@@ -77,16 +82,7 @@ export class FastSocket implements Socket {
   }
 
   attach(events: SocketEvents): void {
-    const first = this.events === undefined
-    this.events = events
-    if (!first) return
-    if (this.early > 0) {
-      const count = this.early
-      this.early = 0
-      if (events.data(this.buffer, 0, count)) this.resume()
-    }
-    if (this.ended) queueMicrotask(() => this.events!.end())
-    if (this.closed) queueMicrotask(() => this.events!.close(this.error))
+    this.inbox.attach(events)
   }
 
   latin1(bytes: Uint8Array, start: number, end: number): string {
@@ -120,11 +116,11 @@ export class FastSocket implements Socket {
   }
 
   pause(): void {
-    if (!this.closed) this.handle.readStop()
+    this.inbox.pause()
   }
 
   resume(): void {
-    if (!this.closed && !this.ended) this.handle.readStart()
+    this.inbox.resume()
   }
 
   end(): void {
@@ -136,6 +132,7 @@ export class FastSocket implements Socket {
   }
 
   destroy(reason?: 'reset'): void {
+    this.inbox.abandon()
     if (this.closed) return
     if (reason === 'reset') this.socket.resetAndDestroy()
     else this.socket.destroy()
@@ -147,17 +144,9 @@ export class FastSocket implements Socket {
       this.readEnded(count)
       return undefined
     }
-    if (!this.events) {
-      this.early = count
-      this.handle.readStop()
-      return undefined
-    }
-    if (!this.events.data(this.buffer, 0, count)) {
-      if (!this.closed) this.handle.readStop()
-      return undefined
-    }
-    const next = this.buffers.next(this.buffer, count)
-    if (next === this.buffer) return undefined
+    const { buffer } = this
+    const next = this.inbox.read(buffer, count) ? this.buffers.next(buffer, count) : this.buffers.other(buffer)
+    if (next === buffer) return undefined
     this.buffer = next
     return next
   }
@@ -171,7 +160,7 @@ export class FastSocket implements Socket {
     }
     this.ended = true
     if (this.error) this.socket.destroy()
-    else this.events?.end()
+    else this.inbox.end()
     if (this.finished && this.socket.writableFinished) this.socket.destroy()
   }
 
@@ -182,7 +171,7 @@ export class FastSocket implements Socket {
   private writeFailed(code: number): void {
     this.error = errorOf(code)
     if (this.ended) this.socket.destroy()
-    else this.resume()
+    else this.handle.readStart()
   }
 
   private newRequest(): WriteRequest {
@@ -198,13 +187,13 @@ export class FastSocket implements Socket {
     if (status < 0) this.writeFailed(status)
     if (this.pending > 0 || !this.blocked) return
     this.blocked = false
-    this.events?.drain()
+    this.inbox.events?.drain()
   }
 
   private gone(): void {
     if (this.closed) return
     this.closed = true
-    this.events?.close(this.error)
+    this.inbox.close(this.error)
     this.buffers.giveBack(this.buffer)
   }
 }

@@ -9,28 +9,31 @@ export interface ReadBuffers {
   first(): Uint8Array
   /** For the next read, after one of `count` bytes into `current`, which nobody keeps any more. */
   next(current: Uint8Array, count: number): Uint8Array
+  /** For the next read, while somebody keeps `current`. */
+  other(current: Uint8Array): Uint8Array
   giveBack(buffer: Uint8Array): void
 }
 
-/** Large buffers kept for later; more are left to the garbage collector. */
+/** Buffers of a size kept for later; more are left to the garbage collector. */
 const maxFree = 64
 
 export function createReadBuffers(smallBytes: number, largeBytes: number): ReadBuffers {
-  const free: Uint8Array[] = []
-  /** A socket that has a large buffer still has its small one to go back to: it makes a new one, which is cheap. */
-  const small = (): Uint8Array => Buffer.allocUnsafeSlow(smallBytes)
+  const freeSmall: Uint8Array[] = []
+  const freeLarge: Uint8Array[] = []
+  const small = (): Uint8Array => freeSmall.pop() ?? Buffer.allocUnsafeSlow(smallBytes)
+  const large = (): Uint8Array => freeLarge.pop() ?? Buffer.allocUnsafeSlow(largeBytes)
   const giveBack = (buffer: Uint8Array): void => {
-    if (buffer.length === largeBytes && free.length < maxFree) free.push(buffer)
+    const free = buffer.length === smallBytes ? freeSmall : freeLarge
+    if (free.length < maxFree) free.push(buffer)
   }
   return {
     first: small,
     next(current, count) {
-      if (current.length === smallBytes)
-        return count < smallBytes ? current : (free.pop() ?? Buffer.allocUnsafeSlow(largeBytes))
-      if (count >= smallBytes) return current
+      if (current.length === smallBytes ? count < smallBytes : count >= smallBytes) return current
       giveBack(current)
-      return small()
+      return current.length === smallBytes ? large() : small()
     },
+    other: (current) => (current.length === smallBytes ? small() : large()),
     giveBack,
   }
 }

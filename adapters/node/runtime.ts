@@ -17,5 +17,5 @@ export async function openRuntime(options: { readonly fastSockets: boolean }): P
 }
 
 function createOwnBuffer(): OwnBuffer {
-  return { bytes: new Uint8Array(readBytes), deliver: () => false }
+  return { current: new Uint8Array(readBytes), deliver: () => false }
 }

@@ -2,19 +2,20 @@
 import type { Socket as NodeSocket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Address, Socket, SocketError, SocketEvents, TlsFacts } from '../../src/runtime.ts'
+import { Inbox } from './inbox.ts'
 import { socketError } from './socket-error.ts'
 
 /** Node writes strings up to this size from the stack, in one system call and without a copy on the heap. */
 const oneWriteBytes = 16_384
 
 /**
- * Reads into a buffer of its own (`onread` of `net.connect`), so that no buffer is made for each read. Made before the
- * socket is.
+ * Buffers that a dialled socket reads into (`onread` of `net.connect`), so that none is made for each read. Made before
+ * the socket is. Bytes that somebody keeps stay as they are: the next read goes to another buffer.
  */
 export interface OwnBuffer {
-  readonly bytes: Uint8Array
-  /** Where reads go once the socket is wrapped. */
-  deliver: (count: number) => boolean
+  current: Uint8Array
+  /** Where reads go once the socket is wrapped. Returns true when the buffer may be read into again. */
+  deliver: (bytes: Uint8Array, count: number) => boolean
 }
 
 export class NetSocket implements Socket {
@@ -22,58 +23,54 @@ export class NetSocket implements Socket {
   readonly remote: Address
   readonly tls: TlsFacts | undefined
   private readonly socket: NodeSocket
-  private readonly buffer: OwnBuffer | undefined
-  private events: SocketEvents | undefined
+  private readonly inbox: Inbox
+  private spare: Uint8Array | undefined
   private blocked = false
-  private early = 0 // bytes in our buffer that came before the first owner
-  private ended = false
   private error: SocketError | undefined
-  private closed = false
   private readonly written = (): void => {
     if (!this.blocked || this.socket.writableLength > 0) return
     this.blocked = false
-    this.events?.drain()
+    this.inbox.events?.drain()
   }
 
   constructor(socket: NodeSocket, buffer?: OwnBuffer) {
     this.socket = socket
-    this.buffer = buffer
     this.local = { host: socket.localAddress ?? '', port: socket.localPort ?? 0 }
     this.remote = { host: unmapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }
     this.tls = 'getProtocol' in socket ? tlsFacts(socket as TLSSocket) : undefined
+    this.inbox = new Inbox({
+      stop: () => socket.pause(),
+      start: () => socket.resume(),
+      released: (bytes) => (this.spare = bytes),
+    })
     if (buffer) {
-      buffer.deliver = (count) => {
-        if (this.events) return this.events.data(buffer.bytes, 0, count)
-        this.early = count
-        return false
+      buffer.deliver = (bytes, count) => {
+        const free = this.inbox.read(bytes, count)
+        if (!free) {
+          buffer.current = this.spare ?? new Uint8Array(bytes.length)
+          this.spare = undefined
+        }
+        return true // the inbox stops the socket itself
       }
     }
+    this.listen(buffer === undefined)
+  }
+
+  private listen(readsByEvent: boolean): void {
+    const { socket, inbox } = this
+    if (readsByEvent) {
+      socket.on('data', (chunk: Buffer) => void inbox.read(chunk, chunk.length))
+      socket.pause() // until there is an owner
+    }
     socket.on('error', (error: NodeJS.ErrnoException) => (this.error = socketError(error)))
-    socket.on('end', () => {
-      this.ended = true
-      this.events?.end()
-    })
-    socket.on('close', () => {
-      this.closed = true
-      this.events?.close(this.error)
-    })
+    socket.on('end', () => inbox.end())
+    socket.on('close', () => inbox.close(this.error))
   }
 
   attach(events: SocketEvents): void {
-    const first = this.events === undefined
-    this.events = events
-    if (!first) return
-    if (!this.buffer) {
-      this.socket.on('data', (chunk: Buffer) => {
-        if (!this.events!.data(chunk, 0, chunk.length)) this.socket.pause()
-      })
-    } else if (this.early > 0) {
-      const count = this.early
-      this.early = 0
-      if (events.data(this.buffer.bytes, 0, count)) this.socket.resume()
-    }
-    if (this.ended) queueMicrotask(() => this.events!.end())
-    if (this.closed) queueMicrotask(() => this.events!.close(this.error))
+    const first = this.inbox.events === undefined
+    this.inbox.attach(events)
+    if (first) this.socket.resume()
   }
 
   latin1(bytes: Uint8Array, start: number, end: number): string {
@@ -105,11 +102,11 @@ export class NetSocket implements Socket {
   }
 
   pause(): void {
-    this.socket.pause()
+    this.inbox.pause()
   }
 
   resume(): void {
-    this.socket.resume()
+    this.inbox.resume()
   }
 
   end(): void {
@@ -117,6 +114,7 @@ export class NetSocket implements Socket {
   }
 
   destroy(reason?: 'reset'): void {
+    this.inbox.abandon()
     if (reason === 'reset' && !this.socket.destroyed && 'resetAndDestroy' in this.socket) this.socket.resetAndDestroy()
     else this.socket.destroy()
   }

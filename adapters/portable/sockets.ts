@@ -44,6 +44,13 @@ function trustOf({ ca, extraCa }: TlsClientOptions): { ca?: string; secureContex
   return { secureContext: context }
 }
 
+function reading(buffer: OwnBuffer): {
+  buffer: () => Uint8Array
+  callback: (count: number, bytes: Uint8Array) => boolean
+} {
+  return { buffer: () => buffer.current, callback: (count, bytes) => buffer.deliver(bytes, count) }
+}
+
 /** @returns rejects with a {@link SocketError} */
 export function connect(to: Address, options: ConnectOptions, dial: DialOptions = {}): Promise<Socket> {
   return new Promise((resolve, reject: (error: SocketError) => void) => {
@@ -71,7 +78,7 @@ export function connect(to: Address, options: ConnectOptions, dial: DialOptions 
         })
       : netConnect({
           ...base,
-          ...(buffer ? { onread: { buffer: buffer.bytes, callback: (count: number) => buffer.deliver(count) } } : {}),
+          ...(buffer ? { onread: reading(buffer) } : {}),
         })
     const timer = setTimeout(
       () => fail({ code: 'timeout', message: `no connection within ${options.timeoutMs} ms` }),

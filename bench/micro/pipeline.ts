@@ -46,6 +46,7 @@ class PlainSocket implements Socket {
 }
 
 const sink = Buffer.alloc(65_536)
+const readBuffer = Buffer.alloc(2_048)
 const answer = Buffer.from(`HTTP/1.1 200 OK\r\n${responseHeaders}\r\n${'x'.repeat(1024)}`, 'latin1')
 let answered = 0
 let pending: SocketEvents | undefined
@@ -98,7 +99,8 @@ const heads = Array.from({ length: 256 }, (_, i) =>
 
 async function turn(i: number): Promise<void> {
   const head = heads[i & 255]!
-  client.events!.data(head, 0, head.length)
+  readBuffer.set(head) // as a socket does that reads into a buffer of its own
+  client.events!.data(readBuffer, 0, head.length)
   while (!pending) await Promise.resolve()
   const upstream = pending
   pending = undefined

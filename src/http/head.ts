@@ -211,12 +211,10 @@ export class Head {
 export const emptyHead: Head = new Head('', [], 0, 0)
 
 /**
- * Scans field lines up to the empty line. RFC 9112 section 5.
+ * Reads field lines given as text. RFC 9112 section 5.
  *
- * @param text  must hold CR LF CR LF at or after `start`; `start` is the first field line's offset
- * @param end   offset of the empty line's CR
- * @param bytes what `text` was made of: `bytes[base + i]` is the code unit at `i`. Looking at bytes takes half the time
- *   of looking at a string.
+ * @param start offset of the first field line
+ * @param end   offset behind the last field line's CR LF, where an empty line follows
  */
 export function parseFields(
   text: string,
@@ -224,31 +222,103 @@ export function parseFields(
   end: number,
   maxLines: number,
   maxLineLength: number,
-  bytes: Uint8Array = bytesOf(text),
-  base = 0,
 ): Head | HeadFault {
-  const lines: number[] = []
-  let kinds = 0
-  const last = base + end
-  let i = base + start
-  while (i < last) {
-    const lineStart = i
-    let c = bytes[i]!
-    while (tokenTable[c] === 1) c = bytes[++i]!
-    if (c !== 58 || i === lineStart) return i === lineStart && isBlank(c) ? 'fold' : isBlank(c) ? 'colon-space' : 'name'
-    const which = beginsKind[bytes[lineStart]!] === 1 ? classify(text, lineStart - base, i - lineStart) : kind.other
-    // Nearly every value is printable ASCII; what else may stand in one is looked up.
-    do c = bytes[++i]!
-    while ((c > 31 && c < 127) || valueTable[c] === 1)
-    if (c !== 13) return c === 10 ? 'line-end' : 'value'
-    if (bytes[i + 1] !== 10) return 'line-end'
-    i += 2
-    if (i - lineStart > maxLineLength) return 'line-length'
-    if (lines.length === maxLines) return 'count'
-    lines.push(((lineStart - base) << kindBits) | which)
-    kinds |= which
+  const scan = new FieldScan()
+  const fault = scan.run(bytesOf(text), undefined, start, Math.min(end + 2, text.length), maxLines, maxLineLength)
+  if (fault !== undefined) return fault === 'more' ? 'line-end' : fault
+  return scan.head(text, 0)
+}
+
+/**
+ * Finds the field lines of a head in the bytes that came, up to the empty line.
+ *
+ * Bytes are looked at before there is a string, since that takes half the time; and four at once where `words` shows
+ * the same memory.
+ */
+export class FieldScan {
+  /** Offset of the empty line. */
+  end = 0
+  private lines: number[] = []
+  /** Lines whose names may be of a kind of their own: index and length of the name. */
+  private readonly suspects: number[] = []
+
+  /**
+   * @param start of the first field line
+   * @param end   of the bytes that are there
+   * @returns undefined when the empty line was found, 'more' when it has not come yet
+   */
+  run(
+    bytes: Uint8Array,
+    words: Int32Array | undefined,
+    start: number,
+    end: number,
+    maxLines: number,
+    maxLineLength: number,
+  ): HeadFault | 'more' | undefined {
+    const lines: number[] = []
+    this.lines = lines
+    this.suspects.length = 0
+    const lastWord = end >> 2 // behind it lie bytes of an earlier read
+    let i = start
+    for (;;) {
+      const lineStart = i
+      let c = bytes[i]!
+      while (tokenTable[c] === 1) c = bytes[++i]!
+      if (i >= end) return 'more'
+      if (c !== 58 || i === lineStart) {
+        if (c === 13 && i === lineStart) {
+          if (i + 1 >= end) return 'more'
+          if (bytes[i + 1] !== 10) return 'line-end'
+          this.end = i
+          return undefined
+        }
+        return i > lineStart ? (isBlank(c) ? 'colon-space' : 'name') : isBlank(c) ? 'fold' : 'name'
+      }
+      const nameLength = i - lineStart
+      i++
+      // Nearly every value is printable ASCII; what else may stand in one is looked up.
+      for (;;) {
+        if (words !== undefined) {
+          while ((i & 3) !== 0 && (c = bytes[i]!) > 31 && c < 127) i++
+          if ((i & 3) === 0) {
+            let k = i >> 2
+            let word = words[k]!
+            // No byte below 0x20, none above 0x7E.
+            while ((((word - 0x20202020) | (word + 0x01010101) | word) & 0x80808080) === 0 && k < lastWord)
+              word = words[++k]!
+            i = k << 2
+          }
+        }
+        c = bytes[i]!
+        while (c > 31 && c < 127) c = bytes[++i]!
+        if (valueTable[c] !== 1) break
+        i++
+      }
+      if (i >= end) return 'more'
+      if (c !== 13) return c === 10 ? 'line-end' : 'value'
+      if (i + 1 >= end) return 'more'
+      if (bytes[i + 1] !== 10) return 'line-end'
+      i += 2
+      if (i - lineStart > maxLineLength) return 'line-length'
+      if (lines.length === maxLines) return 'count'
+      if (beginsKind[bytes[lineStart]!] === 1) this.suspects.push(lines.length, nameLength)
+      lines.push(lineStart)
+    }
   }
-  return new Head(text, lines, i - base, kinds)
+
+  /** @param text of the bytes from `base` on, up to behind the last field line at least */
+  head(text: string, base: number): Head {
+    const { lines, suspects } = this
+    for (let i = 0; i < lines.length; i++) lines[i] = (lines[i]! - base) << kindBits
+    let kinds = 0
+    for (let i = 0; i < suspects.length; i += 2) {
+      const line = lines[suspects[i]!]!
+      const which = classify(text, line >>> kindBits, suspects[i + 1]!)
+      lines[suspects[i]!] = line | which
+      kinds |= which
+    }
+    return new Head(text, lines, this.end - base, kinds)
+  }
 }
 
 /** The code units of a text that has none above 0xFF. */

@@ -1,18 +1,32 @@
-/** What both ends of an HTTP/1.1 connection do alike: find heads in the bytes, hold bytes that nobody wants yet. */
-import { bytesOf } from '../http/head.ts'
+/** What both ends of an HTTP/1.1 connection do alike: find heads in the bytes, whole or in pieces. */
+import { bytesOf, FieldScan, type Head, type HeadFault } from '../http/head.ts'
 import type { Socket } from '../runtime.ts'
 import type { Http1Limits } from './limits.ts'
 
-const headEnd = '\r\n\r\n'
-const firstLook = 4_096
+/** A head with its start line still to be read. */
+export interface FoundHead {
+  /** From the start line on. */
+  readonly text: string
+  /** What `text` was made of: `bytes[base]` is its first code unit. */
+  readonly bytes: Uint8Array
+  readonly base: number
+  /** Offset of the start line's CR in `text`. */
+  readonly lineEnd: number
+  readonly fields: Head | HeadFault
+  /** Offset in the bytes read behind the empty line; without meaning where the fields are faulty. */
+  readonly next: number
+}
 
 /**
- * Collects a head. Its text is searched once: what came in earlier pieces is only kept, so that a peer that sends byte by
- * byte costs us no more than its bytes.
+ * Reads heads. Nearly every one is whole and is scanned where it lies. One that comes in pieces is only kept until its end
+ * is there, so that a peer that sends byte by byte costs us no more than its bytes.
  */
 export class HeadReader {
+  private readonly scan = new FieldScan()
   private partial = ''
   private tail = ''
+  private words: Int32Array | undefined
+  private lastBytes: Uint8Array | undefined
 
   /** True in the middle of a head. */
   get started(): boolean {
@@ -27,8 +41,8 @@ export class HeadReader {
   /**
    * Reads on.
    *
-   * @returns the head's text with the offset of the empty line and the offset in `bytes` behind it; 'more' when it goes
-   *   on in bytes to come; 'large' beyond the limit; 'bare-lf' when a line ends in LF alone
+   * @returns 'more' when the head goes on in bytes to come; 'large' beyond the limit; 'bare-lf' when a line ends in LF
+   *   alone
    */
   read(
     socket: Socket,
@@ -37,19 +51,58 @@ export class HeadReader {
     end: number,
     limits: Http1Limits,
   ): FoundHead | 'more' | 'large' | 'bare-lf' {
+    let from = start
     if (this.partial === '') {
-      // Nearly every head is whole and short. Robust servers skip empty lines before it: RFC 9112 section 2.2.
-      while (start < end && (bytes[start] === 13 || bytes[start] === 10)) start++
-      const look = Math.min(end, start + firstLook, start + limits.maxHeadBytes)
-      const text = socket.latin1(bytes, start, look)
-      const at = text.indexOf(headEnd)
-      if (at >= 0) return { text, end: at + 2, next: start + at + 4, bytes, base: start }
-      if (start === end) return 'more'
+      // Robust servers skip empty lines before a request: RFC 9112 section 2.2.
+      while (from < end && (bytes[from] === 13 || bytes[from] === 10)) from++
+      if (from === end) return 'more'
+      const found = this.find(socket, bytes, this.wordsOf(bytes), from, end, limits)
+      if (found !== 'more') return found
     }
-    const limit = limits.maxHeadBytes - this.partial.length
-    const piece = socket.latin1(bytes, start, Math.min(end, start + limit))
+    return this.collect(socket, bytes, from, end, limits)
+  }
+
+  reset(): void {
+    this.partial = ''
+    this.tail = ''
+  }
+
+  private find(
+    socket: Pick<Socket, 'latin1'>,
+    bytes: Uint8Array,
+    words: Int32Array | undefined,
+    start: number,
+    end: number,
+    limits: Http1Limits,
+  ): FoundHead | 'more' | 'large' | 'bare-lf' {
+    let i = start
+    let c = bytes[i]!
+    while (c !== 13 && c !== 10 && i < end) c = bytes[++i]!
+    if (i + 1 >= end) return 'more'
+    if (c === 10 || bytes[i + 1] !== 10) return 'bare-lf'
+    const lineEnd = i - start
+    const { scan } = this
+    const fault = scan.run(bytes, words, i + 2, end, limits.maxFieldLines, limits.maxFieldLineBytes)
+    if (fault === 'more') return 'more'
+    if (fault !== undefined) {
+      return { text: socket.latin1(bytes, start, i + 2), bytes, base: start, lineEnd, fields: fault, next: end }
+    }
+    if (scan.end - start > limits.maxHeadBytes) return 'large'
+    const text = socket.latin1(bytes, start, scan.end)
+    return { text, bytes, base: start, lineEnd, fields: scan.head(text, start), next: scan.end + 2 }
+  }
+
+  private collect(
+    socket: Socket,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    limits: Http1Limits,
+  ): FoundHead | 'more' | 'large' | 'bare-lf' {
+    const before = this.partial.length
+    const piece = socket.latin1(bytes, start, Math.min(end, start + limits.maxHeadBytes - before))
     const window = this.tail + piece
-    const found = window.indexOf(headEnd)
+    const found = window.indexOf('\r\n\r\n')
     const searched = found >= 0 ? found : window.length
     for (
       let i = window.indexOf('\n', Math.max(this.tail.length, 1));
@@ -60,28 +113,31 @@ export class HeadReader {
     }
     if (found >= 0) {
       const text = this.partial + piece
-      const at = this.partial.length - this.tail.length + found
+      const length = before - this.tail.length + found + 4
       this.reset()
-      return { text, end: at + 2, next: start + at + 4 - (text.length - piece.length), bytes: bytesOf(text), base: 0 }
+      const whole = this.find(
+        { latin1: (_, from, to) => text.slice(from, to) },
+        bytesOf(text),
+        undefined,
+        0,
+        length,
+        limits,
+      )
+      return typeof whole === 'string' ? whole : { ...whole, next: start + length - before }
     }
     this.partial += piece
     this.tail = window.slice(-3)
     return piece.length < end - start || this.partial.length >= limits.maxHeadBytes ? 'large' : 'more'
   }
 
-  reset(): void {
-    this.partial = ''
-    this.tail = ''
+  /** The same memory in words, where a socket reads into the same buffer again and again. */
+  private wordsOf(bytes: Uint8Array): Int32Array | undefined {
+    if (bytes !== this.lastBytes) {
+      this.lastBytes = bytes
+      this.words = undefined
+    } else if (this.words === undefined && bytes.byteOffset === 0) {
+      this.words = new Int32Array(bytes.buffer, 0, bytes.buffer.byteLength >> 2)
+    }
+    return this.words
   }
-}
-
-export interface FoundHead {
-  readonly text: string
-  /** Offset in `text` of the empty line's CR. */
-  readonly end: number
-  /** Offset in the bytes read behind the empty line. */
-  readonly next: number
-  /** What `text` was made of: `bytes[base]` is its first code unit. */
-  readonly bytes: Uint8Array
-  readonly base: number
 }

@@ -6,7 +6,7 @@
  */
 import type { ProxyError } from '../errors.ts'
 import { equalsFold, forEachMember, isAuthority, tokenTable, valueTable } from '../http/fields.ts'
-import { type Head, type HeadFault, kind, parseFields } from '../http/head.ts'
+import { type Head, type HeadFault, kind } from '../http/head.ts'
 import type { FoundHead } from './connection.ts'
 import type { Http1Limits } from './limits.ts'
 
@@ -39,7 +39,7 @@ export interface ResponseHead {
 export type Framing = number | 'chunked' | 'close'
 
 export function parseRequestHead(found: FoundHead, limits: Http1Limits): RequestHead | BadRequest {
-  const { text, end, bytes, base } = found
+  const { text, bytes, base, fields } = found
   let i = 0
   while (tokenTable[bytes[base + i]!] === 1) i++
   if (i === 0 || bytes[base + i] !== 32) return bad(400, 'malformed request line')
@@ -58,9 +58,8 @@ export function parseRequestHead(found: FoundHead, limits: Http1Limits): Request
   }
   if (text.charCodeAt(i + 9) !== 13 || text.charCodeAt(i + 10) !== 10) return bad(400, 'malformed request line')
 
-  const parsed = parseFields(text, i + 11, end, limits.maxFieldLines, limits.maxFieldLineBytes, bytes, base)
-  if (typeof parsed === 'string') return badField(parsed)
-  let head = parsed
+  if (typeof fields === 'string') return badField(fields)
+  let head = fields
 
   const host = onlyValue(head, kind.host)
   if (host === undefined) return bad(400, 'exactly one Host header is required')
@@ -110,7 +109,7 @@ export function parseRequestHead(found: FoundHead, limits: Http1Limits): Request
  * @returns what is wrong, in words, when the answer must not be trusted
  */
 export function parseResponseHead(found: FoundHead, method: string, limits: Http1Limits): ResponseHead | string {
-  const { text, end, bytes, base } = found
+  const { text, fields } = found
   const minorVersion = versionAt(text, 0)
   if (minorVersion === undefined || text.charCodeAt(8) !== 32) return 'malformed status line'
   const status = digit(text, 9) * 100 + digit(text, 10) * 10 + digit(text, 11)
@@ -123,9 +122,8 @@ export function parseResponseHead(found: FoundHead, method: string, limits: Http
     reason = text.slice(from, i).trim()
   }
   if (text.charCodeAt(i) !== 13 || text.charCodeAt(i + 1) !== 10) return 'malformed status line'
-  const parsed = parseFields(text, i + 2, end, limits.maxFieldLines, limits.maxFieldLineBytes, bytes, base)
-  if (typeof parsed === 'string') return faultText[parsed]
-  let head = parsed
+  if (typeof fields === 'string') return faultText[fields]
+  let head = fields
 
   let framing: Framing = 'close'
   let keepAlive = minorVersion === 1
