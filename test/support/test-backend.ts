@@ -13,7 +13,7 @@ export interface TestBackend extends AsyncDisposable {
   readonly port: number
   /** Connections accepted so far. */
   readonly accepted: number
-  /** Connections open now. */
+  /** Connections that we have not left. */
   readonly open: number
   /** What was asked, as `METHOD target`. */
   readonly asked: readonly string[]
@@ -104,12 +104,14 @@ export async function startRawBackend(
   options: BackendOptions = {},
 ): Promise<TestBackend> {
   let accepted = 0
-  const peers = new Set<RawClient>()
+  const peers: RawClient[] = []
+  const open = new Set<RawClient>()
   const { host = '127.0.0.1', tls } = options
   const listener = await runtime.listen({ host, port: 0 }, tls ? { tls } : {}, (socket) => {
     const peer = takeRaw(socket)
-    peers.add(peer)
-    void peer.ended.then(() => peers.delete(peer))
+    peers.push(peer)
+    open.add(peer)
+    void peer.ended.then(() => open.delete(peer))
     // A peer that leaves in the middle of what a test wants to say to it is no failure of the test.
     void Promise.resolve(serve(peer, ++accepted)).catch(() => {})
   })
@@ -127,7 +129,7 @@ export async function startRawBackend(
       return accepted
     },
     get open() {
-      return peers.size
+      return open.size
     },
     close,
     [Symbol.asyncDispose]: close,
