@@ -9,7 +9,7 @@ import type { Socket as NodeSocket } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { socketError } from '../portable/socket-error.ts'
 import { Inbox } from '../portable/inbox.ts'
-import { latin1 } from '../portable/net-socket.ts'
+import { equalBytes, latin1 } from '../portable/net-socket.ts'
 import type { Address, Socket, SocketError, SocketEvents } from '../../src/runtime.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 
@@ -87,6 +87,10 @@ export class FastSocket implements Socket {
 
   latin1(bytes: Uint8Array, start: number, end: number): string {
     return latin1(bytes, start, end)
+  }
+
+  equal(bytes: Uint8Array, start: number, end: number, others: Uint8Array): boolean {
+    return equalBytes(bytes, start, end, others)
   }
 
   write(head: string, body?: Uint8Array, start = 0, end = 0, tail = ''): boolean {

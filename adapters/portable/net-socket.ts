@@ -77,6 +77,10 @@ export class NetSocket implements Socket {
     return latin1(bytes, start, end)
   }
 
+  equal(bytes: Uint8Array, start: number, end: number, others: Uint8Array): boolean {
+    return equalBytes(bytes, start, end, others)
+  }
+
   write(head: string, body?: Uint8Array, start = 0, end = 0, tail = ''): boolean {
     const { socket } = this
     if (socket.destroyed || socket.writableEnded) return true
@@ -122,6 +126,10 @@ export class NetSocket implements Socket {
 
 export function latin1(bytes: Uint8Array, start: number, end: number): string {
   return Buffer.prototype.latin1Slice.call(bytes, start, end)
+}
+
+export function equalBytes(bytes: Uint8Array, start: number, end: number, others: Uint8Array): boolean {
+  return Buffer.prototype.compare.call(bytes, others, 0, others.length, start, end) === 0
 }
 
 /** `::ffff:192.0.2.1` is how a dual-stack listener shows IPv4. */

@@ -6,7 +6,7 @@
  *
  * `--varied` gives each request a header of its own, as tracing does.
  */
-import { latin1 } from '../../adapters/portable/net-socket.ts'
+import { equalBytes, latin1 } from '../../adapters/portable/net-socket.ts'
 import { clock } from '../../adapters/portable/runtime.ts'
 import { parseProxyConfig } from '../../src/config/proxy-config.ts'
 import { createHttp1Server } from '../../src/http1/server.ts'
@@ -38,6 +38,9 @@ class PlainSocket implements Socket {
   write(head: string, body?: Uint8Array, start = 0, end = 0, tail = ''): boolean {
     this.wrote(body === undefined ? head + tail : head + latin1(body, start, end) + tail)
     return true
+  }
+  equal(bytes: Uint8Array, start: number, end: number, others: Uint8Array): boolean {
+    return equalBytes(bytes, start, end, others)
   }
   pause(): void {}
   resume(): void {}

@@ -61,6 +61,11 @@ export class Head {
   /** Union of the kinds of all lines. Edits are not in it. */
   readonly kinds: number
   readonly edits: HeaderEdits | undefined
+  // Heads that serve many messages (`http1/head-memo.ts`) are edited and written in the same way each time.
+  private lastEdits: HeaderEdits | undefined
+  private lastEdited: Head | undefined
+  private lastDropped = -1
+  private lastText = ''
 
   constructor(text: string, lines: readonly number[], end: number, kinds: number, edits?: HeaderEdits) {
     this.text = text
@@ -71,7 +76,16 @@ export class Head {
   }
 
   edit(edits: HeaderEdits): Head {
-    return new Head(this.text, this.lines, this.end, this.kinds, this.edits ? composeEdits(this.edits, edits) : edits)
+    if (this.lastEdits === edits) return this.lastEdited!
+    const edited = new Head(
+      this.text,
+      this.lines,
+      this.end,
+      this.kinds,
+      this.edits ? composeEdits(this.edits, edits) : edits,
+    )
+    this.lastEdits = edits
+    return (this.lastEdited = edited)
   }
 
   has(lowerName: string): boolean {
@@ -157,6 +171,15 @@ export class Head {
    * @param named   further names to leave out, lower case (those that `Connection` named)
    */
   serialize(dropped: number, named?: readonly string[]): string {
+    if (named !== undefined) return this.write(dropped, named)
+    if (this.lastDropped !== dropped) {
+      this.lastText = this.write(dropped, undefined)
+      this.lastDropped = dropped
+    }
+    return this.lastText
+  }
+
+  private write(dropped: number, named: readonly string[] | undefined): string {
     const { text, lines, edits } = this
     const first = lines.length === 0 ? this.end : lines[0]! >>> kindBits
     let out: string

@@ -1,6 +1,7 @@
 /** What both ends of an HTTP/1.1 connection do alike: find heads in the bytes, whole or in pieces. */
 import { bytesOf, FieldScan, type Head, type HeadFault } from '../http/head.ts'
 import type { Socket } from '../runtime.ts'
+import { HeadMemo } from './head-memo.ts'
 import type { Http1Limits } from './limits.ts'
 
 /** A head with its start line still to be read. */
@@ -23,6 +24,7 @@ export interface FoundHead {
  */
 export class HeadReader {
   private readonly scan = new FieldScan()
+  private readonly memo = new HeadMemo()
   private partial = ''
   private tail = ''
   private words: Int32Array | undefined
@@ -68,7 +70,7 @@ export class HeadReader {
   }
 
   private find(
-    socket: Pick<Socket, 'latin1'>,
+    socket: Pick<Socket, 'latin1' | 'equal'>,
     bytes: Uint8Array,
     words: Int32Array | undefined,
     start: number,
@@ -81,13 +83,19 @@ export class HeadReader {
     if (i + 1 >= end) return 'more'
     if (c === 10 || bytes[i + 1] !== 10) return 'bare-lf'
     const lineEnd = i - start
-    const { scan } = this
+    const { scan, memo } = this
+    const same = memo.match(socket, bytes, i + 2, end)
+    if (same > 0) {
+      const text = socket.latin1(bytes, start, i + 2)
+      return { text, bytes, base: start, lineEnd, fields: memo.matched(socket, limits), next: i + 2 + same }
+    }
     const fault = scan.run(bytes, words, i + 2, end, limits.maxFieldLines, limits.maxFieldLineBytes)
     if (fault === 'more') return 'more'
     if (fault !== undefined) {
       return { text: socket.latin1(bytes, start, i + 2), bytes, base: start, lineEnd, fields: fault, next: end }
     }
     if (scan.end - start > limits.maxHeadBytes) return 'large'
+    memo.remember(socket, bytes, i + 2, scan.end + 2)
     const text = socket.latin1(bytes, start, scan.end)
     return { text, bytes, base: start, lineEnd, fields: scan.head(text, start), next: scan.end + 2 }
   }

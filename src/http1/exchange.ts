@@ -37,8 +37,8 @@ export class ServerExchange implements Exchange {
     this.options = options
     this.request = request
     this.body = body
-    this.keepAlive = request.keepAlive
-    this.awaitsContinue = request.awaitsContinue
+    this.keepAlive = request.facts.keepAlive
+    this.awaitsContinue = request.facts.awaitsContinue
     this.startedAtMs = options.timers.now()
   }
 
@@ -61,7 +61,7 @@ export class ServerExchange implements Exchange {
     return this.options.entrance
   }
   get upgrade(): string | undefined {
-    return this.request.upgrade
+    return this.request.facts.upgrade
   }
   get gone(): boolean {
     return this.aborted !== undefined

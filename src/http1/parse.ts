@@ -19,6 +19,15 @@ export interface RequestHead {
   readonly authority: string
   readonly minorVersion: 0 | 1
   readonly head: Head
+  readonly facts: RequestFacts
+}
+
+export interface RequestFacts {
+  /** As received. */
+  readonly fields: Head
+  readonly host: string
+  /** Without the fields that `Connection` named. */
+  readonly head: Head
   /** Bytes; undefined for chunked; 0 for no body. */
   readonly bodyLength: number | undefined
   readonly keepAlive: boolean
@@ -38,7 +47,12 @@ export interface ResponseHead {
 /** How long a body is: a number of bytes, or how its end is marked. */
 export type Framing = number | 'chunked' | 'close'
 
-export function parseRequestHead(found: FoundHead, limits: Http1Limits): RequestHead | BadRequest {
+/** @param before the request before on this connection: equal fields say the same */
+export function parseRequestHead(
+  found: FoundHead,
+  limits: Http1Limits,
+  before?: RequestHead,
+): RequestHead | BadRequest {
   const { text, bytes, base, fields } = found
   let i = 0
   while (tokenTable[bytes[base + i]!] === 1) i++
@@ -59,24 +73,32 @@ export function parseRequestHead(found: FoundHead, limits: Http1Limits): Request
   if (text.charCodeAt(i + 9) !== 13 || text.charCodeAt(i + 10) !== 10) return bad(400, 'malformed request line')
 
   if (typeof fields === 'string') return badField(fields)
-  let head = fields
-
-  const host = onlyValue(head, kind.host)
-  if (host === undefined) return bad(400, 'exactly one Host header is required')
-  let authority = host
+  const facts =
+    before?.facts.fields === fields && before.minorVersion === minorVersion
+      ? before.facts
+      : factsOf(fields, minorVersion)
+  if ('kind' in facts) return facts
+  let authority = facts.host
   if (method === 'CONNECT') return bad(405, 'CONNECT is not supported')
   if (target.charCodeAt(0) !== 47) {
     if (target === '*') {
       if (method !== 'OPTIONS') return bad(400, 'the target * is for OPTIONS only')
     } else {
       const absolute = splitAbsolute(target, method)
-      if (!absolute) return bad(400, 'malformed request target')
+      if (!absolute || !isAuthority(absolute.authority)) return bad(400, 'malformed request target')
       ;({ authority, target } = absolute)
-      if (!isAuthority(host)) return bad(400, 'invalid Host header')
     }
   }
-  if (!isAuthority(authority)) return bad(400, 'invalid Host header')
+  return { method, target, authority, minorVersion, head: facts.head, facts }
+}
 
+/** What the fields say of the message and its connection. */
+function factsOf(fields: Head, minorVersion: 0 | 1): RequestFacts | BadRequest {
+  const host = onlyValue(fields, kind.host)
+  if (host === undefined) return bad(400, 'exactly one Host header is required')
+  if (!isAuthority(host)) return bad(400, 'invalid Host header')
+
+  let head = fields
   let bodyLength: number | undefined = 0
   if ((head.kinds & (kind.transferEncoding | kind.contentLength)) !== 0) {
     const framing = messageFraming(head, minorVersion)
@@ -101,7 +123,7 @@ export function parseRequestHead(found: FoundHead, limits: Http1Limits): Request
     if (expect?.toLowerCase() !== '100-continue') return bad(417, 'unknown expectation')
     awaitsContinue = bodyLength !== 0
   }
-  return { method, target, authority, minorVersion, head, bodyLength, keepAlive, awaitsContinue, upgrade }
+  return { fields, host, head, bodyLength, keepAlive, awaitsContinue, upgrade }
 }
 
 /**

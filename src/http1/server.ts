@@ -86,6 +86,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   private readonly writer: BodyWriter
   private phase: Phase = 'idle'
   private exchange: ServerExchange | undefined
+  private before: RequestHead | undefined
   private body: IncomingBody | undefined
   private raw: { destroy(): void } | undefined
   // Bytes read and not yet used. While there are any, the socket is paused and lends them to us.
@@ -182,11 +183,12 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       return false
     }
     this.at = found.next
-    const head = parseRequestHead(found, this.limits)
+    const head = parseRequestHead(found, this.limits, this.before)
     if ('kind' in head) {
       this.refuse(head)
       return false
     }
+    this.before = head
     this.begin(head)
     return true
   }
@@ -194,7 +196,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   private begin(request: RequestHead): void {
     this.phase = 'exchange'
     this.drained = 0
-    const body = request.bodyLength === 0 ? undefined : new IncomingBody(this, request.bodyLength ?? 'chunked')
+    const { bodyLength } = request.facts
+    const body = bodyLength === 0 ? undefined : new IncomingBody(this, bodyLength ?? 'chunked')
     this.body = body
     this.timers.disarm(this.timer)
     const exchange = new ServerExchange(this.socket, this.options, request, body)
