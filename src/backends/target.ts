@@ -59,10 +59,11 @@ function tlsOptions(tls: Dialled['tls'], hostname: string): TlsClientOptions {
 
 /** Puts the backend's base path and query around a request's target. The request's parameters win over the base's. */
 export function joinTarget(backend: BackendTarget, target: string): string {
+  if (target === '*') return target
   const queryAt = target.indexOf('?')
   const path = queryAt < 0 ? target : target.slice(0, queryAt)
   const query = queryAt < 0 ? '' : target.slice(queryAt + 1)
-  const joined = target === '*' ? path : backend.basePath + path
+  const joined = backend.basePath + path
   if (backend.baseQuery === '') return query === '' && queryAt < 0 ? joined : `${joined}?${query}`
   const given = new URLSearchParams(query)
   const added = [...new URLSearchParams(backend.baseQuery)].filter(([name]) => !given.has(name))

@@ -22,6 +22,8 @@ export interface TestBackend extends AsyncDisposable {
 
 export interface BackendOptions {
   readonly host?: string
+  /** 0 when absent: of the system's choice. */
+  readonly port?: number
   readonly tls?: TlsServerOptions
   readonly limits?: Partial<Http1Limits>
 }
@@ -39,8 +41,8 @@ export async function startBackend(handler: Handler, options: BackendOptions = {
     timers: createTimers(runtime.clock),
     scheme: options.tls ? 'https' : 'http',
   })
-  const { host = '127.0.0.1', tls } = options
-  const listener = await runtime.listen({ host, port: 0 }, tls ? { tls } : {}, (socket) => {
+  const { host = '127.0.0.1', port = 0, tls } = options
+  const listener = await runtime.listen({ host, port }, tls ? { tls } : {}, (socket) => {
     accepted++
     server.accept(socket)
   })
@@ -106,8 +108,8 @@ export async function startRawBackend(
   let accepted = 0
   const peers: RawClient[] = []
   const open = new Set<RawClient>()
-  const { host = '127.0.0.1', tls } = options
-  const listener = await runtime.listen({ host, port: 0 }, tls ? { tls } : {}, (socket) => {
+  const { host = '127.0.0.1', port = 0, tls } = options
+  const listener = await runtime.listen({ host, port }, tls ? { tls } : {}, (socket) => {
     const peer = takeRaw(socket)
     peers.push(peer)
     open.add(peer)
