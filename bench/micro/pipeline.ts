@@ -59,7 +59,7 @@ const runtime: Runtime = {
   version: process.version,
   connect: () => {
     const socket = new PlainSocket((text) => {
-      sink.latin1Write(text) // what the system would be given
+      sink.write(text, 'latin1') // what the system would be given
       pending = socket.events
     })
     return Promise.resolve(socket)
@@ -87,7 +87,7 @@ const { config } = parseProxyConfig({
 proxy.apply(config!)
 const server = createHttp1Server({ handler: proxy.fetch, timers, limits: defaultHttp1Limits, scheme: 'http' })
 const client = new PlainSocket((text) => {
-  sink.latin1Write(text)
+  sink.write(text, 'latin1')
   answered++
 })
 server.accept(client)
