@@ -159,6 +159,6 @@ test('nothing is left behind by many that leave at any moment', async () => {
   expect(rig.proxy.stats.inFlight).toBe(0)
   expect(rig.records.length).toBe(150)
   const after = await Promise.all(Array.from({ length: 20 }, () => ask(rig.address, '/')))
-  expect(after.map(({ status, bytes }) => [status, bytes.length])).toEqual(Array(20).fill([200, 50_000]))
+  expect(new Set(after.map(({ status, bytes }) => `${status} ${bytes.length}`))).toEqual(new Set(['200 50000']))
   expect(backend.open).toBeLessThanOrEqual(4)
 })
