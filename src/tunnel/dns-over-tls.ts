@@ -68,7 +68,7 @@ function exchange(socket: Socket, question: Uint8Array, { timers }: DnsOverTlsOp
     const framed = new Uint8Array(2 + question.length)
     framed.set([question.length >> 8, question.length & 0xff])
     framed.set(question, 2)
-    socket.write('', framed)
+    socket.write('', framed, 0, framed.length)
   })
 }
 
