@@ -86,6 +86,7 @@ export class HeadReader {
     const { scan, memo } = this
     const same = memo.match(socket, bytes, i + 2, end)
     if (same > 0) {
+      if (i + 2 + same - start > limits.maxHeadBytes) return 'large'
       const text = socket.latin1(bytes, start, i + 2)
       return { text, bytes, base: start, lineEnd, fields: memo.matched(socket, limits), next: i + 2 + same }
     }

@@ -26,8 +26,8 @@ export class HeadMemo {
    */
   match(socket: Pick<Socket, 'equal'>, bytes: Uint8Array, start: number, end: number): number {
     const { block } = this
-    if (block === undefined || end - start < block.length) return 0
-    if (socket.equal!(bytes, start, start + block.length, block)) {
+    if (block === undefined || socket.equal === undefined || end - start < block.length) return 0
+    if (socket.equal(bytes, start, start + block.length, block)) {
       this.misses = 0
       return block.length
     }
