@@ -112,6 +112,8 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
   let details: ConnectionDetails | undefined
   let leaving: Promise<boolean> | undefined
   let doomed: TimerEntry | undefined
+  /** Nothing was in flight when it ended. */
+  let whole = true
   let settle: (end: ConnectionEnd) => void = () => {}
   const ended = new Promise<ConnectionEnd>((resolve) => (settle = resolve))
   const watchdog = createTimerEntry(() =>
@@ -240,25 +242,24 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
 
   async function leaveInOrder(graceMs: number): Promise<boolean> {
     if (state !== 'registered' || graceMs <= 0) {
-      const whole = (link?.activeRequests ?? 0) === 0
-      state = state === 'ended' ? state : 'leaving'
-      end('cancelled', 'stopped')
+      cutOff('stopped')
       await ended
       return whole
     }
     state = 'leaving'
     events.unregistering()
-    let whole = true
-    const deadline = createTimerEntry(() => {
-      whole = (link?.activeRequests ?? 0) === 0
-      end('cancelled', 'the grace period is over')
-    })
+    const deadline = createTimerEntry(() => cutOff('the grace period is over'))
     timers.arm(deadline, graceMs)
     await unregister(graceMs)
     link?.finish()
     await ended
     timers.remove(deadline)
     return whole
+  }
+
+  function cutOff(reason: string): void {
+    if (state !== 'ended') whole = (link?.activeRequests ?? 0) === 0
+    end('cancelled', reason)
   }
 
   const dialled = dial()
@@ -283,7 +284,7 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
       return link?.activeRequests ?? 0
     },
     leave: (graceMs) => (leaving ??= leaveInOrder(graceMs)),
-    destroy: () => end('cancelled', 'stopped'),
+    destroy: () => cutOff('stopped'),
   }
 }
 

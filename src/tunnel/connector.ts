@@ -327,10 +327,20 @@ export function createConnector(options: ConnectorOptions): Connector {
     wakers.clear()
   }
 
+  function destroyAll(): void {
+    for (const { connection } of slots) connection?.destroy()
+    for (const connection of leaving.keys()) connection.destroy()
+  }
+
   async function stopInOrder(graceMs: number): Promise<boolean> {
     begin()
     for (const { connection } of slots) if (connection) void leave(connection, graceMs)
-    return (await Promise.all(leaving.values())).every(Boolean)
+    // Those that were on their way out already have a grace period of their own.
+    const cutOff = createTimerEntry(() => destroyAll())
+    timers.arm(cutOff, graceMs)
+    const left = await Promise.all(leaving.values())
+    timers.remove(cutOff)
+    return left.every(Boolean)
   }
 
   return {
@@ -368,8 +378,7 @@ export function createConnector(options: ConnectorOptions): Connector {
     stop: (graceMs) => (stopped ??= stopInOrder(graceMs)),
     destroy() {
       begin()
-      for (const { connection } of slots) connection?.destroy()
-      for (const connection of leaving.keys()) connection.destroy()
+      destroyAll()
     },
   }
 }
