@@ -52,6 +52,13 @@ const hopByHop =
   kind.upgrade |
   kind.expect
 
+/** Hears how an attempt went: exactly one of the two, once. */
+export interface AttemptObserver {
+  /** The head of the answer is here. */
+  responded(response: Response): void
+  broke(failure: ProxyFailure): void
+}
+
 const maxInformational = 64
 /** How long a backend that ignores `Expect` keeps the client waiting. RFC 9110 section 10.1.1 */
 const continueWaitMs = 1_000
@@ -69,8 +76,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   private readonly continueTimer: TimerEntry
   private readonly reader = new HeadReader()
   private readonly writer: BodyWriter
-  private resolve: ((response: Response) => void) | undefined
-  private reject: ((failure: ProxyFailure) => void) | undefined
+  private observer: AttemptObserver | undefined
   private method = ''
   private exchange: Exchange | undefined
   private deadlineError: ProxyError | undefined
@@ -113,14 +119,21 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
    * @returns rejects with a {@link ProxyFailure}; `stale` says that nothing of it can have been acted upon
    */
   send(request: Request, how: SendOptions): Promise<Response> {
+    return new Promise((resolve, reject) => this.begin(request, how, { responded: resolve, broke: reject }))
+  }
+
+  /** The same without a promise, for those who make one of their own. The observer may be called before this returns. */
+  begin(request: Request, how: SendOptions, observer: AttemptObserver): void {
     if (this.closed || this.over || this.peerEnded) {
       const closed = closedError('send', 'connection closed by the backend')
-      return Promise.reject(new ProxyFailure({ ...closed, stale: true, unprocessed: true }))
+      observer.broke(new ProxyFailure({ ...closed, stale: true, unprocessed: true }))
+      return
     }
     const own = engineRequest(asEngineRequest(request))!
     if (!isToken(own.method) || !isTarget(own.target) || !isAuthority(own.authority)) {
       this.options.onIdle(this)
-      return Promise.reject(new ProxyFailure({ kind: 'filter-failed', reason: 'a request line that may not go out' }))
+      observer.broke(new ProxyFailure({ kind: 'filter-failed', reason: 'a request line that may not go out' }))
+      return
     }
     this.uses++
     this.method = own.method
@@ -132,6 +145,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     this.body = undefined
     this.bodyBegun = false
     this.request = own
+    this.observer = observer
     if (how.deadlineMs !== undefined) this.timers.armAt(this.timer, how.deadlineMs)
     const use = this.uses
     const leave = (): void => {
@@ -141,11 +155,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     this.busy = true
     how.exchange?.onAbort(leave)
     how.signal?.addEventListener('abort', leave, { once: true })
-    return new Promise((resolve, reject) => {
-      this.resolve = resolve
-      this.reject = reject
-      this.write(own, how)
-    })
+    if (this.busy) this.write(own, how) // the client may have left already
   }
 
   private write(request: EngineRequest, how: SendOptions): void {
@@ -207,7 +217,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
         this.at = this.end_
         return
       }
-      if (this.resolve) {
+      if (this.observer) {
         if (!this.readHead()) return
         continue
       }
@@ -242,7 +252,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       return false
     }
     this.at = found.next
-    const head = parseResponseHead(found, this.method, this.limits)
+    const head = parseResponseHead(found, this.method)
     if (typeof head === 'string') {
       this.malformed(head)
       return false
@@ -274,10 +284,10 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       this.cancelUnsent()
       this.keepAlive = false
     }
-    const resolve = this.resolve!
-    this.resolve = this.reject = undefined
-    resolve(responseOf(head.status, head.reason, head.head, body))
-    if (!body) this.responseComplete()
+    const observer = this.observer!
+    this.observer = undefined
+    observer.responded(responseOf(head.status, head.reason, head.head, body))
+    if (!body && this.busy) this.responseComplete()
   }
 
   private switchProtocols(head: ResponseHead): boolean {
@@ -285,8 +295,8 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       this.malformed('unexpected 101')
       return false
     }
-    const resolve = this.resolve!
-    this.resolve = this.reject = undefined
+    const observer = this.observer!
+    this.observer = undefined
     this.timers.remove(this.timer)
     this.timers.remove(this.continueTimer)
     this.closed = true
@@ -302,7 +312,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       onClose: () => options.onClose(this),
     })
     this.raw = raw
-    resolve(responseOf(101, head.reason, head.head, undefined, raw))
+    observer.responded(responseOf(101, head.reason, head.head, undefined, raw))
     return false
   }
 
@@ -391,16 +401,16 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   abort(error: ProxyError): void {
     const stale =
       error.kind === 'upstream' && error.cause === 'closed' && this.uses > 1 && !this.sawBytes && !this.bodyBegun
-    const { reject, body } = this
-    this.resolve = this.reject = undefined
+    const { observer, body } = this
+    this.observer = undefined
     this.body = undefined
     this.busy = false
     this.shut()
     this.writer.stop(error)
-    if (reject) reject(new ProxyFailure(stale ? { ...error, stale } : error))
-    else body?.break(error)
     if (stale && this.requestBody) this.request?.holder.restore(this.requestBody)
     else this.cancelUnsent()
+    if (observer) observer.broke(new ProxyFailure(stale ? { ...error, stale } : error))
+    else body?.break(error)
   }
 
   private cancelUnsent(): void {

@@ -130,7 +130,7 @@ function factsOf(fields: Head, minorVersion: 0 | 1): RequestFacts | BadRequest {
  * @param method of the request this answers
  * @returns what is wrong, in words, when the answer must not be trusted
  */
-export function parseResponseHead(found: FoundHead, method: string, limits: Http1Limits): ResponseHead | string {
+export function parseResponseHead(found: FoundHead, method: string): ResponseHead | string {
   const { text, fields } = found
   const minorVersion = versionAt(text, 0)
   if (minorVersion === undefined || text.charCodeAt(8) !== 32) return 'malformed status line'

@@ -25,6 +25,9 @@ export interface ServedRule {
   readonly backends: readonly ServedBackend[]
   readonly requestTimeoutMs: number
   readonly backendTimeoutMs: number
+  /** What to say when one of them has passed. */
+  readonly requestTimeout: ProxyError
+  readonly backendTimeout: ProxyError
   choose(random: number): ServedBackend | undefined
 }
 
@@ -96,12 +99,11 @@ export function compileSnapshot(
 
   function serveRule(rule: Rule, index: number): ServedRule {
     const path = joinPath('rules', index)
-    const common = {
-      rule,
-      index,
-      requestTimeoutMs: rule.timeouts?.requestMs ?? 0,
-      backendTimeoutMs: rule.timeouts?.backendMs ?? 0,
-    }
+    const requestTimeoutMs = rule.timeouts?.requestMs ?? 0
+    const backendTimeoutMs = rule.timeouts?.backendMs ?? 0
+    const requestTimeout: ProxyError = { kind: 'timeout', limit: 'request', timeoutMs: requestTimeoutMs }
+    const backendTimeout: ProxyError = { kind: 'timeout', limit: 'backendRequest', timeoutMs: backendTimeoutMs }
+    const common = { rule, index, requestTimeoutMs, backendTimeoutMs, requestTimeout, backendTimeout }
     if (rule.unavailableStatus !== undefined) {
       return {
         ...common,

@@ -34,6 +34,8 @@ export class Transaction implements RouteContext {
   private endpoint: Endpoint | undefined
   private client: ClientFacts | undefined
   private attempts = 0
+  private settle: ((answer: Answer) => void) | undefined
+  private outgoing: Request | undefined
   private waited = false // a filter answered with a promise
   private upgraded = false
   private attemptStartedMs = 0
@@ -154,10 +156,37 @@ export class Transaction implements RouteContext {
       target.basePath === '' && target.baseQuery === ''
         ? request
         : withUrl(request, { target: joinTarget(target, targetOf(request)) })
-    return this.attempt(outgoing, backend, false, undefined).then(
-      (response) => this.answered(response),
-      (thrown: unknown) => this.retryOrFail(thrown, outgoing, backend),
-    )
+    return new Promise<Response>((resolve) => {
+      this.settle = resolve
+      this.outgoing = outgoing
+      this.firstAttempt(outgoing, backend)
+    })
+  }
+
+  /** On a kept connection where there is one: it tells this object, and no promise is made besides the answer's. */
+  private firstAttempt(request: Request, backend: Backend): void {
+    const endpoint = this.gone ? undefined : backend.endpoint()
+    const connection = endpoint?.pool.take()
+    if (connection === undefined) {
+      this.attempt(request, backend, false, undefined).then(
+        (response) => this.responded(response),
+        (thrown: unknown) => this.broke(thrown),
+      )
+      return
+    }
+    this.endpoint = endpoint
+    this.countAttempt()
+    connection.begin(request, this.sendOptions(request), this)
+  }
+
+  /** @internal Of the first attempt. */
+  responded(response: Response): void {
+    this.settle!(this.answered(response))
+  }
+
+  /** @internal */
+  broke(thrown: unknown): void {
+    this.settle!(this.retryOrFail(thrown, this.outgoing!, this.chosen!.backend!))
   }
 
   /**
@@ -168,9 +197,7 @@ export class Transaction implements RouteContext {
    */
   private attempt(request: Request, backend: Backend, fresh: boolean, not: Endpoint | undefined): Promise<Response> {
     if (this.gone) return Promise.reject(new ProxyFailure({ kind: 'downstream-gone' }))
-    this.attempts++
-    // The first attempt mostly begins in the turn that the request came in.
-    this.attemptStartedMs = this.attempts === 1 && !this.waited ? this.startedMs : this.proxy.timers.now()
+    this.countAttempt()
     const how = this.sendOptions(request)
     const endpoint = backend.endpoint(not)
     const kept = fresh ? undefined : endpoint?.pool.take()
@@ -179,6 +206,12 @@ export class Transaction implements RouteContext {
       return kept.send(request, how)
     }
     return this.connectAndSend(request, backend, endpoint, fresh, how)
+  }
+
+  private countAttempt(): void {
+    this.attempts++
+    // The first attempt mostly begins in the turn that the request came in.
+    this.attemptStartedMs = this.attempts === 1 && !this.waited ? this.startedMs : this.proxy.timers.now()
   }
 
   private async connectAndSend(
@@ -201,7 +234,7 @@ export class Transaction implements RouteContext {
   }
 
   private sendOptions(request: Request): SendOptions {
-    const { requestTimeoutMs, backendTimeoutMs } = this.route!.target
+    const { requestTimeoutMs, backendTimeoutMs, requestTimeout, backendTimeout } = this.route!.target
     const { exchange, signal } = this
     const { head } = engineRequest(request)!
     const { dropped, lines: given } = this.client!
@@ -210,10 +243,7 @@ export class Transaction implements RouteContext {
     // GEP-1742: `request` covers the whole transaction, `backendRequest` each attempt.
     const requestDeadlineMs = requestTimeoutMs === 0 ? Infinity : this.startedMs + requestTimeoutMs
     const backendDeadlineMs = backendTimeoutMs === 0 ? Infinity : this.attemptStartedMs + backendTimeoutMs
-    const deadlineError: ProxyError =
-      requestDeadlineMs <= backendDeadlineMs
-        ? { kind: 'timeout', limit: 'request', timeoutMs: requestTimeoutMs }
-        : { kind: 'timeout', limit: 'backendRequest', timeoutMs: backendTimeoutMs }
+    const deadlineError = requestDeadlineMs <= backendDeadlineMs ? requestTimeout : backendTimeout
     const deadlineMs = Math.min(requestDeadlineMs, backendDeadlineMs)
     return { dropped, lines, exchange, signal, deadlineMs, deadlineError }
   }
