@@ -18,6 +18,8 @@ export interface FoundHead {
   readonly next: number
 }
 
+type HeadProblem = 'more' | 'large' | 'large-line' | 'bare-lf'
+
 /**
  * Reads heads. Nearly every one is whole and is scanned where it lies. One that comes in pieces is only kept until its end
  * is there, so that a peer that sends byte by byte costs us no more than its bytes.
@@ -35,24 +37,13 @@ export class HeadReader {
     return this.partial !== ''
   }
 
-  /** True when the line break behind the start line has come. */
-  get hasStartLine(): boolean {
-    return this.partial.includes('\n')
-  }
-
   /**
    * Reads on.
    *
-   * @returns 'more' when the head goes on in bytes to come; 'large' beyond the limit; 'bare-lf' when a line ends in LF
-   *   alone
+   * @returns 'more' when the head goes on in bytes to come; 'large' beyond the limit, 'large-line' when not even the start
+   *   line has come to its end; 'bare-lf' when a line ends in LF alone
    */
-  read(
-    socket: Socket,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    limits: Http1Limits,
-  ): FoundHead | 'more' | 'large' | 'bare-lf' {
+  read(socket: Socket, bytes: Uint8Array, start: number, end: number, limits: Http1Limits): FoundHead | HeadProblem {
     let from = start
     if (this.partial === '') {
       // Robust servers skip empty lines before a request: RFC 9112 section 2.2.
@@ -76,7 +67,7 @@ export class HeadReader {
     start: number,
     end: number,
     limits: Http1Limits,
-  ): FoundHead | 'more' | 'large' | 'bare-lf' {
+  ): FoundHead | HeadProblem {
     let i = start
     let c = bytes[i]!
     while (c !== 13 && c !== 10 && i < end) c = bytes[++i]!
@@ -86,7 +77,7 @@ export class HeadReader {
     const { scan, memo } = this
     const same = memo.match(socket, bytes, i + 2, end)
     if (same > 0) {
-      if (i + 2 + same - start > limits.maxHeadBytes) return 'large'
+      if (i + same - start > limits.maxHeadBytes) return lineEnd < limits.maxHeadBytes ? 'large' : 'large-line'
       const text = socket.latin1(bytes, start, i + 2)
       return { text, bytes, base: start, lineEnd, fields: memo.matched(socket, limits), next: i + 2 + same }
     }
@@ -95,7 +86,7 @@ export class HeadReader {
     if (fault !== undefined) {
       return { text: socket.latin1(bytes, start, i + 2), bytes, base: start, lineEnd, fields: fault, next: end }
     }
-    if (scan.end - start > limits.maxHeadBytes) return 'large'
+    if (scan.end - start > limits.maxHeadBytes) return lineEnd < limits.maxHeadBytes ? 'large' : 'large-line'
     memo.remember(socket, bytes, i + 2, scan.end + 2)
     const text = socket.latin1(bytes, start, scan.end)
     return { text, bytes, base: start, lineEnd, fields: scan.head(text, start), next: scan.end + 2 }
@@ -107,7 +98,7 @@ export class HeadReader {
     start: number,
     end: number,
     limits: Http1Limits,
-  ): FoundHead | 'more' | 'large' | 'bare-lf' {
+  ): FoundHead | HeadProblem {
     const before = this.partial.length
     const piece = socket.latin1(bytes, start, Math.min(end, start + limits.maxHeadBytes - before))
     const window = this.tail + piece
@@ -136,7 +127,8 @@ export class HeadReader {
     }
     this.partial += piece
     this.tail = window.slice(-3)
-    return piece.length < end - start || this.partial.length >= limits.maxHeadBytes ? 'large' : 'more'
+    if (piece.length === end - start && this.partial.length < limits.maxHeadBytes) return 'more'
+    return this.partial.includes('\n') ? 'large' : 'large-line'
   }
 
   /** The same memory in words, where a socket reads into the same buffer again and again. */

@@ -178,8 +178,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
           this.timers.arm(this.timer, this.limits.headTimeoutMs)
         }
       } else if (found === 'bare-lf') this.refuse(bad(400, 'a line must end in CR LF'))
-      else
-        this.refuse(this.reader.hasStartLine ? bad(431, 'request head too large') : bad(414, 'request target too long'))
+      else if (found === 'large') this.refuse(bad(431, 'request head too large'))
+      else this.refuse(bad(414, 'request target too long'))
       return false
     }
     this.at = found.next
@@ -441,12 +441,13 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     this.options.onError?.(error, this.socket.remote)
     const response = asEngineResponse(this.refusal(error))
     const body = response.holder.take()
-    const length = body?.length ?? 0
-    const head = `HTTP/1.1 ${response.status} ${reasonPhrase(response.status)}\r\n${response.head.serialize(hopByHop | kind.contentLength | kind.date)}Content-Length: ${length}\r\nConnection: close\r\n${this.dateLine()}\r\n`
+    const length = body ? body.length : 0
+    const framing = length === undefined ? '' : `Content-Length: ${length}\r\n` // until close
+    const head = `HTTP/1.1 ${response.status} ${reasonPhrase(response.status)}\r\n${response.head.serialize(hopByHop | kind.contentLength | kind.date)}${framing}Connection: close\r\n${this.dateLine()}\r\n`
     this.phase = 'linger'
     this.at = this.end_
     this.reader.reset()
-    if (body && length > 0) this.writer.begin(head, body, false, length)
+    if (body && length !== 0) this.writer.begin(head, body, false, length)
     else {
       body?.cancel()
       this.writer.write(head)

@@ -163,9 +163,9 @@ describe('a request, and one behind it', () => {
     const answers = onWire(seen) + lastAnswer
     const whole = sent + last
     for (let at = 1; at < whole.length; at++) {
-      expect(await inPieces([whole.slice(0, at), whole.slice(at)]), `cut at ${at}`).toBe(answers)
+      expect({ at, answered: await inPieces([whole.slice(0, at), whole.slice(at)]) }).toEqual({ at, answered: answers })
     }
-    expect(await inPieces(whole.split('')), 'byte by byte').toBe(answers)
+    expect(await inPieces(whole.split(''))).toBe(answers)
   })
 
   async function inPieces(pieces: readonly string[]): Promise<string> {
