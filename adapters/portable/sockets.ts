@@ -1,5 +1,5 @@
 /** Dialling and listening over `node:net` and `node:tls`. */
-import { connect as netConnect, createServer, type Server, type Socket as NodeSocket } from 'node:net'
+import { connect as netConnect, createServer, isIP, type Server, type Socket as NodeSocket } from 'node:net'
 import {
   connect as tlsConnect,
   createSecureContext,
@@ -21,6 +21,8 @@ import { socketError } from './socket-error.ts'
 import { verifyPeer } from './verify-peer.ts'
 
 const keepAliveMs = 30_000
+/** A client that leaves inside the handshake is not heard of otherwise: its FIN is no end of ours. */
+const handshakeTimeoutMs = 10_000
 
 export interface DialOptions {
   /** Makes the buffer that a dialled socket reads into; absent: the runtime makes one for each read. */
@@ -55,6 +57,11 @@ function reading(buffer: OwnBuffer): {
 export function connect(to: Address, options: ConnectOptions, dial: DialOptions = {}): Promise<Socket> {
   return new Promise((resolve, reject: (error: SocketError) => void) => {
     const { tls } = options
+    // The libraries below would take no authority at all for the system's.
+    if (tls?.ca !== undefined && !tls.ca.includes('-----BEGIN ')) {
+      reject({ code: 'tls', message: 'there is no authority to trust' })
+      return
+    }
     const buffer = tls || dial.wrap ? undefined : dial.ownBuffer?.()
     const base = {
       host: to.host,
@@ -65,21 +72,29 @@ export function connect(to: Address, options: ConnectOptions, dial: DialOptions 
       keepAliveInitialDelay: keepAliveMs,
     }
     let secure = false
-    const socket: NodeSocket = tls
-      ? tlsConnect({
-          ...base,
-          servername: tls.servername,
-          minVersion: 'TLSv1.2',
-          ...trustOf(tls),
-          ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-          ...(tls.key === undefined ? {} : { key: tls.key }),
-          ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
-          checkServerIdentity: (_host, certificate) => verifyPeer(tls, certificate),
-        })
-      : netConnect({
-          ...base,
-          ...(buffer ? { onread: reading(buffer) } : {}),
-        })
+    let socket: NodeSocket
+    try {
+      socket = tls
+        ? tlsConnect({
+            ...base,
+            // RFC 6066 section 3: an address is no server name. It is verified all the same.
+            ...(isIP(tls.servername) ? {} : { servername: tls.servername }),
+            minVersion: 'TLSv1.2',
+            ...trustOf(tls),
+            ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+            ...(tls.key === undefined ? {} : { key: tls.key }),
+            ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
+            checkServerIdentity: (_host, certificate) => verifyPeer(tls, certificate),
+          })
+        : netConnect({
+            ...base,
+            ...(buffer ? { onread: reading(buffer) } : {}),
+          })
+    } catch (error) {
+      // What is no PEM is found at once.
+      reject({ ...socketError(error), code: tls ? 'tls' : 'other' })
+      return
+    }
     const timer = setTimeout(
       () => fail({ code: 'timeout', message: `no connection within ${options.timeoutMs} ms` }),
       options.timeoutMs,
@@ -124,6 +139,7 @@ export function listen(
             cert: tls.cert,
             key: tls.key,
             minVersion: 'TLSv1.2',
+            handshakeTimeout: handshakeTimeoutMs,
             ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
           },
           (socket) => accept(new NetSocket(socket)),

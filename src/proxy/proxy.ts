@@ -8,6 +8,7 @@ import { createDialPolicy, type DialPolicy } from '../backends/dial-policy.ts'
 import { defaultPoolLimits, type PoolLimits } from '../backends/pool.ts'
 import type { ConfigIssue } from '../config/issues.ts'
 import type { ProxyConfig } from '../config/proxy-config.ts'
+import { describeError, errorOf } from '../errors.ts'
 import { asEngineRequest } from '../http/request.ts'
 import { defaultHttp1Limits, type Http1Limits } from '../http1/limits.ts'
 import type { PathNormalization } from '../routing/path.ts'
@@ -96,7 +97,7 @@ export function createProxy(options: ProxyOptions): Proxy {
     random,
     clients: createClientPolicy({ trustedProxies: options.trustedProxies ?? [], viaName: viaName() }),
     pathNormalization: options.pathNormalization ?? 'resolve',
-    onRecord: options.onRecord,
+    onRecord: options.onRecord && guarded(options.onRecord, log),
     mirror: (request, backend, client) => mirrors.send(request, backend, client),
     stats,
   }
@@ -136,6 +137,17 @@ export function createProxy(options: ProxyOptions): Proxy {
       policy = createDialPolicy(policyOptions)
     },
     close: () => backends.drain(),
+  }
+}
+
+/** Whoever reads the records must not break the traffic that they are about. */
+function guarded(onRecord: (record: RequestRecord) => void, log: Log): (record: RequestRecord) => void {
+  return (record) => {
+    try {
+      onRecord(record)
+    } catch (thrown) {
+      log.error('a request record was lost', { reason: describeError(errorOf(thrown)) })
+    }
   }
 }
 
