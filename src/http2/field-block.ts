@@ -1,0 +1,132 @@
+/** What a header block held, gathered into one head as its fields are decoded. One per connection, used again and again. */
+import type { Field } from '../runtime.ts'
+import { Head, kind, kindBits, maxHeadText } from '../http/head.ts'
+import { role, type HpackField } from './field.ts'
+import type { FieldSink } from './hpack-decoder.ts'
+import type { Http2Limits } from './limits.ts'
+
+export class FieldBlock implements FieldSink {
+  method: string | undefined
+  scheme: string | undefined
+  authority: string | undefined
+  path: string | undefined
+  status: string | undefined
+  protocol: string | undefined
+  /** The first thing that makes the message malformed. RFC 9113 section 8.1.1. */
+  fault: string | undefined
+  /** More than we take; the fields are incomplete. */
+  tooLarge = false
+  kinds = 0
+  private readonly limits: Http2Limits
+  private text = ''
+  private lines: number[] = []
+  private cookie: string | undefined
+  private size = 0
+  private count = 0
+  private pseudo = 0
+  private overflow: Field[] | undefined
+
+  constructor(limits: Http2Limits) {
+    this.limits = limits
+  }
+
+  begin(): void {
+    this.method = this.scheme = this.authority = this.path = this.status = this.protocol = undefined
+    this.fault = undefined
+    this.tooLarge = false
+    this.kinds = 0
+    this.text = ''
+    this.lines = []
+    this.cookie = undefined
+    this.size = 0
+    this.count = 0
+    this.pseudo = 0
+    this.overflow = undefined
+  }
+
+  add(field: HpackField): void {
+    const { name } = field
+    this.size += field.size
+    if (this.tooLarge) return
+    if (field.fault !== '') {
+      this.fault ??= field.fault
+      return
+    }
+    if (this.size > this.limits.maxHeaderListBytes || this.count >= this.limits.maxFieldLines) {
+      this.tooLarge = true
+      return
+    }
+    this.count++
+    if (name.role !== role.regular) {
+      this.addSpecial(field)
+      return
+    }
+    if (this.text.length + field.line.length > maxHeadText) this.addBeyond(field)
+    else {
+      this.lines.push((this.text.length << kindBits) | name.kind)
+      this.text += field.line
+    }
+    this.kinds |= name.kind
+  }
+
+  /** True when it held pseudo-header fields. */
+  get hasPseudo(): boolean {
+    return this.pseudo !== 0
+  }
+
+  /** The regular fields. Call once. */
+  head(): Head {
+    if (this.cookie !== undefined) this.addCookie(this.cookie)
+    const head = new Head(this.text, this.lines, this.text.length, this.kinds)
+    return this.overflow ? head.edit({ removed: [], added: this.overflow }) : head
+  }
+
+  private addSpecial(field: HpackField): void {
+    const { name, value } = field
+    if (name.role === role.cookie) {
+      this.cookie = this.cookie === undefined ? value : `${this.cookie}; ${value}`
+      return
+    }
+    const bit = 1 << name.role
+    if ((this.pseudo & bit) !== 0) this.fault ??= `repeated ${name.text}`
+    if (this.lines.length > 0 || this.cookie !== undefined) this.fault ??= `${name.text} behind a regular field`
+    this.pseudo |= bit
+    switch (name.role) {
+      case role.method:
+        this.method = value
+        break
+      case role.scheme:
+        this.scheme = value
+        break
+      case role.authority:
+        this.authority = value
+        break
+      case role.path:
+        this.path = value
+        break
+      case role.status:
+        this.status = value
+        break
+      default:
+        this.protocol = value
+    }
+  }
+
+  private addCookie(value: string): void {
+    const line = `cookie: ${value}\r\n`
+    if (this.text.length + line.length > maxHeadText) (this.overflow ??= []).push(['cookie', value])
+    else {
+      this.lines.push((this.text.length << kindBits) | kind.other)
+      this.text += line
+    }
+  }
+
+  /**
+   * A head's text has an end; what does not fit becomes an addition to it. A field that the gateway acts upon must stand
+   * in the text, where it is found by its kind.
+   */
+  private addBeyond(field: HpackField): void {
+    if (field.name.kind !== kind.other) this.tooLarge = true
+    else (this.overflow ??= []).push([field.name.text, field.value])
+  }
+}
