@@ -34,6 +34,7 @@ export interface MetricSample {
 export interface MetricFamily {
   readonly name: string
   readonly help: string
-  readonly type: 'counter' | 'gauge' | 'histogram'
+  /** A summary has a sum and a count, and no quantiles. */
+  readonly type: 'counter' | 'gauge' | 'histogram' | 'summary'
   samples(): Iterable<MetricSample>
 }

@@ -1,11 +1,13 @@
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Options } from '../src/options.ts'
 import { StartRefusal } from '../src/control/start-refusal.ts'
 import { startBackend, type TestBackend } from './support/backend.ts'
+import { createTestAuthority } from './support/certificates.ts'
 import { startService, until, type TestService } from './support/service.ts'
 
 let folder: string
@@ -316,6 +318,41 @@ test('a refused message is counted by its status', async () => {
   expect(await (await fetch(`${service.adminUrl}/metrics`)).text()).toContain(
     'headgate_refused_requests_total{status="400"} 1\n',
   )
+})
+
+describe('the admin API on the wire', () => {
+  /** Status line and body of one raw request. */
+  async function ask(socket: Socket, head: string): Promise<string> {
+    socket.end(`${head}\r\nConnection: close\r\n\r\n`)
+    let text = ''
+    for await (const chunk of socket) text += String(chunk)
+    return text.replace(/\r\n[^]*?\r\n\r\n/, ' ')
+  }
+
+  test.each([
+    ['a page that has rebound its name', 'Host: attacker.example', /^HTTP\/1\.1 403 Forbidden [^]*the Host must be/],
+    ['a page that asks across origins', 'Host: 127.0.0.1\r\nOrigin: https://attacker.example', /^HTTP\/1\.1 403 /],
+    ['curl', 'Host: 127.0.0.1', /^HTTP\/1\.1 200 OK [^]*"ready": false/],
+  ])('without a token, to %s', async (_, fields, answer) => {
+    const service = await serve()
+    expect(await ask(connect(service.admin.port, '127.0.0.1'), `GET /config HTTP/1.1\r\n${fields}`)).toMatch(answer)
+  })
+
+  test('over TLS, where it has a certificate', async () => {
+    const authority = await createTestAuthority()
+    const { cert, key } = await authority.issue([{ type: 'dns', value: 'localhost' }])
+    const [adminTlsCert, adminTlsKey] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+    await writeFile(adminTlsCert, cert)
+    await writeFile(adminTlsKey, key)
+    const service = await serve({ adminTlsCert, adminTlsKey })
+    const socket = connectTls({
+      port: service.admin.port,
+      host: '127.0.0.1',
+      servername: 'localhost',
+      ca: authority.certificate,
+    })
+    expect(await ask(socket, 'GET /healthz HTTP/1.1\r\nHost: localhost')).toMatch(/^HTTP\/1\.1 200 OK /)
+  })
 })
 
 describe('a drain', () => {

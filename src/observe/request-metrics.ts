@@ -26,21 +26,23 @@ type ErrorReason = (typeof errorReasons)[number]
 interface Series {
   readonly labels: MetricSample['labels']
   readonly byClass: Float64Array
-  readonly duration: Histogram
 }
 
 interface HostSeries extends Series {
+  readonly duration: Histogram
   readonly byReason: Float64Array
   bytesReceived: number
   bytesSent: number
 }
 
+/** Without a histogram: ten thousand rules would make a scrape of more than a hundred thousand lines. */
 interface RuleSeries extends Series {
-  /** Tells a rule of this config from the one that had its index before. */
-  readonly key: string
+  count: number
+  sumMs: number
 }
 
 interface BackendSeries extends Series {
+  readonly duration: Histogram
   retries: number
 }
 
@@ -57,6 +59,7 @@ export function createRequestMetrics(): RequestMetrics {
     if (series === undefined) {
       series = {
         ...newSeries({ hostname }),
+        duration: createHistogram(),
         byReason: new Float64Array(errorReasons.length),
         bytesReceived: 0,
         bytesSent: 0,
@@ -78,14 +81,14 @@ export function createRequestMetrics(): RequestMetrics {
     const labels = ruleLabels(rule, index)
     const key = keyOf(labels)
     let series = rules.get(key)
-    if (series === undefined) rules.set(key, (series = { ...newSeries(labels), key }))
+    if (series === undefined) rules.set(key, (series = { ...newSeries(labels), count: 0, sumMs: 0 }))
     return series
   }
 
   function backendSeries(name: string): BackendSeries {
     let series = backends.get(name)
     if (series === undefined) {
-      series = { ...newSeries({ backend: backendLabel(name) }), retries: 0 }
+      series = { ...newSeries({ backend: backendLabel(name) }), duration: createHistogram(), retries: 0 }
       backends.set(name, series)
     }
     return series
@@ -97,7 +100,8 @@ export function createRequestMetrics(): RequestMetrics {
       const durationMs = record.upgraded ? (record.upstreamMs ?? 0) : record.durationMs
       const statusClass = classOf(record.status)
       const host = hostSeries(record.hostname)
-      count(host, statusClass, durationMs)
+      host.byClass[statusClass]!++
+      observe(host.duration, durationMs)
       if (!record.upgraded) {
         host.bytesReceived += record.bytesReceived
         host.bytesSent += record.bytesSent
@@ -106,7 +110,12 @@ export function createRequestMetrics(): RequestMetrics {
         const reason = reasonOf(error, record)
         if (reason !== undefined) host.byReason[errorReasons.indexOf(reason)]!++
       }
-      if (ruleIndex !== undefined) count(ruleSeries(record, ruleIndex), statusClass, durationMs)
+      if (ruleIndex !== undefined) {
+        const series = ruleSeries(record, ruleIndex)
+        series.byClass[statusClass]!++
+        series.count++
+        series.sumMs += durationMs
+      }
       if (backend !== undefined) {
         const series = backendSeries(backend)
         series.byClass[statusClass]!++
@@ -118,13 +127,11 @@ export function createRequestMetrics(): RequestMetrics {
     configure(config) {
       ruleOf = config.rules
       ruleAt = []
-      const hostnames = new Set(['', ...config.rules.flatMap((rule) => rule.hostnames ?? [])])
-      for (const { hostname } of config.listeners ?? []) if (hostname !== undefined) hostnames.add(hostname)
-      const keys = new Set(config.rules.map((rule, index) => keyOf(ruleLabels(rule, index))))
-      const names = new Set(config.rules.flatMap((rule) => (rule.backends ?? []).map(({ name, url }) => name ?? url)))
-      hosts = kept(hosts, hostnames)
-      rules = kept(rules, keys)
-      backends = kept(backends, names)
+      hosts = kept(hosts, () => hostnamesOf(config))
+      rules = kept(rules, () => config.rules.map((rule, index) => keyOf(ruleLabels(rule, index))))
+      backends = kept(backends, () =>
+        config.rules.flatMap((rule) => (rule.backends ?? []).map(({ name, url }) => name ?? url)),
+      )
     },
 
     families(stats) {
@@ -162,9 +169,12 @@ export function createRequestMetrics(): RequestMetrics {
         {
           name: 'headgate_rule_request_duration_seconds',
           help: 'Time from the head of a request to the end of its answer, by rule.',
-          type: 'histogram',
+          type: 'summary',
           *samples() {
-            for (const { duration, labels } of rules.values()) yield* samplesOf(duration, labels)
+            for (const { count, sumMs, labels } of rules.values()) {
+              yield { suffix: '_sum', labels, value: sumMs / 1000 }
+              yield { suffix: '_count', labels, value: count }
+            }
           },
         },
         byClassFamily('headgate_backend_requests_total', 'Finished requests by chosen backend.', () =>
@@ -203,12 +213,7 @@ export function createRequestMetrics(): RequestMetrics {
 }
 
 function newSeries(labels: MetricSample['labels']): Series {
-  return { labels, byClass: new Float64Array(statusClasses.length), duration: createHistogram() }
-}
-
-function count(series: Series, statusClass: number, durationMs: number): void {
-  series.byClass[statusClass]!++
-  observe(series.duration, durationMs)
+  return { labels, byClass: new Float64Array(statusClasses.length) }
 }
 
 function classOf(status: number): number {
@@ -226,8 +231,19 @@ function keyOf(labels: MetricSample['labels']): string {
   return JSON.stringify(Object.values(labels))
 }
 
-function kept<T>(series: ReadonlyMap<string, T>, names: ReadonlySet<string>): Map<string, T> {
+/** @param inUse asked only where there is something to forget */
+function kept<T>(series: Map<string, T>, inUse: () => readonly string[]): Map<string, T> {
+  if (series.size === 0) return series
+  const names = new Set(inUse())
   return new Map([...series].filter(([name]) => names.has(name)))
+}
+
+function hostnamesOf({ rules, listeners = [] }: ProxyConfig): readonly string[] {
+  return [
+    '',
+    ...rules.flatMap(({ hostnames = [] }) => hostnames),
+    ...listeners.flatMap(({ hostname }) => hostname ?? []),
+  ]
 }
 
 /** In the order the predecessor looked: who left, then where it broke. */

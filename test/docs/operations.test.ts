@@ -59,6 +59,6 @@ describe('docs/operations.md', () => {
       ...createConfigControl({ proxy, clock: runtime.clock, log: silentLog }).families(),
     ].map(({ name }) => name)
     const documented = [...text.matchAll(/`((?:cftunnel_proxy|headgate)_[a-z_]+)/g)].map(([, name]) => name)
-    expect([...new Set(documented)].toSorted()).toEqual(names.toSorted())
+    expect(new Set(documented)).toEqual(new Set(names))
   })
 })

@@ -155,7 +155,7 @@ describe('metrics of requests', () => {
     for (const record of records) metrics.record(record)
     return metrics
       .families(stats)
-      .filter(({ type }) => type !== 'histogram')
+      .filter(({ type }) => type === 'counter' || type === 'gauge')
       .flatMap(({ name, samples }) => Array.from(samples(), (sample) => formatSample(name, sample)))
       .join('')
   }
@@ -230,6 +230,19 @@ describe('metrics of requests', () => {
       .join('')
     expect(text).toContain('cftunnel_proxy_request_duration_seconds_sum{hostname="*.example.com"} 0.004\n')
     expect(text).toContain('cftunnel_proxy_response_bytes_total{hostname="*.example.com"} 0\n')
+  })
+
+  test('the time of a rule, as sum and count', () => {
+    const metrics = createRequestMetrics()
+    metrics.configure(configOf([{ name: 'cart' }]))
+    metrics.record(recordOf({ ruleName: 'cart', durationMs: 250 }))
+    metrics.record(recordOf({ ruleName: 'cart', durationMs: 500 }))
+    const family = metrics.families(stats).find(({ name }) => name === 'headgate_rule_request_duration_seconds')!
+    expect(family.type).toBe('summary')
+    expect(Array.from(family.samples(), ({ suffix, value }) => [suffix, value])).toEqual([
+      ['_sum', 0.75],
+      ['_count', 2],
+    ])
   })
 
   describe('labels are bounded by the config', () => {
