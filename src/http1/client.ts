@@ -248,7 +248,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     const found = this.reader.read(this.socket, this.bytes, this.at, this.end_, this.limits)
     if (typeof found === 'string') {
       this.at = this.end_
-      if (found !== 'more') this.malformed(found === 'large' ? 'response head too large' : 'a line must end in CR LF')
+      if (found !== 'more') this.malformed(found === 'bare-lf' ? 'a line must end in CR LF' : 'response head too large')
       return false
     }
     this.at = found.next
