@@ -5,13 +5,14 @@ import { createConfigControl, type ConfigControl } from './control/config-contro
 import { bind, untilDrained } from './control/doors.ts'
 import { readAdminTls, readToken } from './control/operator-files.ts'
 import { StartRefusal } from './control/start-refusal.ts'
+import { readTunnelAccess, type TunnelAccess } from './control/tunnel-access.ts'
 import { describeError } from './errors.ts'
 import { defaultHttp1Limits, type Http1Limits } from './http1/limits.ts'
 import { createHttp1Server, type Http1Server } from './http1/server.ts'
 import { createAccessLog } from './observe/access-log.ts'
 import { createRequestMetrics, type RequestMetrics } from './observe/request-metrics.ts'
 import { createServiceMetrics } from './observe/service-metrics.ts'
-import type { Options } from './options.ts'
+import { optionTable, type Options } from './options.ts'
 import { isLoopbackHost } from './options/address.ts'
 import { createProxy, type Proxy } from './proxy/proxy.ts'
 import type { RequestRecord } from './proxy/record.ts'
@@ -19,11 +20,13 @@ import { toResponse } from './proxy/respond.ts'
 import type { Address, Entrance, Handler, Listener, Runtime } from './runtime.ts'
 import { createConfigFileSource } from './sources/config-file.ts'
 import { createManifestSource } from './sources/manifests.ts'
+import { originConfig } from './sources/origin.ts'
 import type { Source } from './sources/source.ts'
 import { createStateDirectory } from './sources/state-directory.ts'
 import { followSource, type Follower } from './sources/follow.ts'
 import type { LineSink, Log, MetricFamily } from './telemetry.ts'
 import { createTimers, type Timers } from './timers.ts'
+import { createTunnel, type Tunnel } from './tunnel/tunnel.ts'
 
 /** What the host brings besides a {@link Runtime}. */
 export interface Companions {
@@ -47,6 +50,10 @@ export interface Service {
   readonly entries: readonly Entry[]
   readonly admin: Address
   readonly proxy: Proxy
+  /** Where requests come from, beside the entries. */
+  readonly tunnel: Pick<Tunnel, 'id' | 'connectorId' | 'ready'> | undefined
+  /** Of a quick tunnel. */
+  readonly publicUrl: string | undefined
   /**
    * Not ready any more, accepts nothing more, waits for what is in flight, but no longer than the grace period.
    *
@@ -63,6 +70,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   const { clock, files } = runtime
   const token = await readToken(options, runtime)
   const adminTls = await readAdminTls(options, runtime)
+  const access = await readTunnelAccess(options, runtime, version, log)
   const timers = createTimers(clock)
   const source = companions.source ?? sourceOf(options, runtime)
   const onLoopback = isLoopbackHost(options.admin.host)
@@ -70,20 +78,35 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   const proxy = createProxyOf(options, runtime, timers, {
     log,
     ...recorderOf(options, companions, metrics),
-    allowLoopbackBackends: options.allowLoopbackBackends ?? (source !== undefined || onLoopback),
+    allowLoopbackBackends:
+      options.allowLoopbackBackends ?? (source !== undefined || options.origin !== undefined || onLoopback),
   })
   const control = createConfigControl({
     proxy,
     clock,
     log,
-    files: source,
+    files: options.origin === undefined ? source : { kind: 'origin', paths: [options.origin] },
     state:
-      source || options.stateDir === undefined
+      source || options.origin !== undefined || options.stateDir === undefined
         ? undefined
         : createStateDirectory(files, clock, options.stateDir, options.stateMaxAgeMs),
-    onApplied: (config) => metrics?.configure(config),
+    onApplied(config) {
+      metrics?.configure(config)
+      tunnel?.reconsiderProtocol()
+      connectTunnel()
+    },
   })
+  let opened = false
+  let draining = false
+  const tunnel = access && createTunnelOf(options, access, runtime, timers, { proxy, log, version })
+
+  /** Not before there is something to serve: a fresh replica must not answer what others could serve. */
+  function connectTunnel(): void {
+    if (opened && !draining && (proxy.config || options.serveEmpty)) tunnel?.start()
+  }
+
   const follower = source && followSource(files, source, (loaded) => control.load(loaded))
+  if (options.origin !== undefined) control.load(originConfig(options.origin))
   await loadFirst(control, follower)
 
   const servers: Http1Server[] = []
@@ -95,7 +118,6 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
     stats: proxy.stats,
   })
   const common = { timers, refuse: toResponse, limits: limitsOf(options) }
-  let draining = false
 
   const adminServer = createHttp1Server({
     ...common,
@@ -110,6 +132,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
       ...serviceMetrics.families(),
       ...control.families(),
       ...metrics!.families(proxy.stats),
+      ...(tunnel?.families() ?? []),
     ]
     return createAdmin({
       onLoopback,
@@ -122,12 +145,15 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
         ...control,
         readiness() {
           if (draining) return { ready: false, reason: 'draining' }
-          return proxy.config ? { ready: true } : { ready: false, reason: 'no config loaded' }
+          if (!proxy.config && !options.serveEmpty) return { ready: false, reason: 'no config loaded' }
+          if (tunnel?.ready === 0) return { ready: false, reason: 'no connection to the edge' }
+          return { ready: true }
         },
         describe: () => ({
           draining,
           inFlight: proxy.stats.inFlight,
           upgraded: proxy.stats.upgraded,
+          ...(tunnel && { tunnel: describeTunnel(tunnel) }),
           ...control.describe(),
         }),
       },
@@ -138,7 +164,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   const entries: Entry[] = []
 
   async function open(): Promise<Address> {
-    for (const { address, entrance } of options.listen) {
+    for (const { address, entrance } of listenOf(options, access)) {
       const server = createHttp1Server({
         ...common,
         handler: proxy.fetch,
@@ -177,8 +203,13 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
     log.warn('the admin API has no token and is not on loopback: /config is closed; set HEADGATE_AUTH_TOKEN')
   }
 
+  opened = true
+  connectTunnel()
+  if (tunnel && !proxy.config && !options.serveEmpty) log.info('the tunnel waits for the first config')
+
   function destroyClients(): void {
     for (const server of servers) server.destroy()
+    tunnel?.destroy()
   }
 
   async function drain(): Promise<boolean> {
@@ -187,7 +218,11 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
     follower?.close()
     const closed = doors.map((listener) => listener.close())
     for (const server of servers) server.drain()
-    const inTime = await untilDrained(runtime, servers, options.gracePeriodMs)
+    const [served, left] = await Promise.all([
+      untilDrained(runtime, servers, options.gracePeriodMs),
+      tunnel?.stop(options.gracePeriodMs) ?? true,
+    ])
+    const inTime = served && left
     if (!inTime) log.warn('the grace period is over; what was in flight is cut off')
     destroyClients()
     proxy.close()
@@ -205,12 +240,52 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
     entries,
     admin,
     proxy,
+    tunnel,
+    publicUrl: access?.publicUrl,
     stop: () => (stopped ??= drain().then((inTime) => inTime && !aborted)),
     abort() {
       aborted ||= servers.some(({ connections }) => connections.size > 0)
+      aborted ||= tunnel?.reports.some(({ activeRequests }) => activeRequests > 0) ?? false
       destroyClients()
     },
   }
+}
+
+/** Requests come through the tunnel, and by an address as well where somebody asks for one. */
+function listenOf({ listen }: Options, access: TunnelAccess | undefined): Options['listen'] {
+  return access && listen === optionTable.listen.fallback ? [] : listen
+}
+
+function createTunnelOf(
+  options: Options,
+  access: TunnelAccess,
+  runtime: Runtime,
+  timers: Timers,
+  { proxy, log, version }: { readonly proxy: Proxy; readonly log: Log; readonly version: string },
+): Tunnel {
+  const { edgeIpVersion } = options
+  return createTunnel({
+    runtime,
+    timers,
+    log,
+    random: Math.random,
+    credentials: access.credentials,
+    credentialOrigin: access.origin,
+    region: access.region,
+    protocol: options.protocol,
+    // A quick tunnel is for trying things out: one connection, as the reference client has it.
+    connections: options.quick ? 1 : options.connections,
+    edge: options.edge,
+    edgeCa: access.edgeCa,
+    ipVersion: edgeIpVersion === 'auto' ? 'auto' : edgeIpVersion === '4' ? 4 : 6,
+    version,
+    handler: proxy.fetch,
+    needsTrailers: () => proxy.config?.hasGrpcRoute === true,
+  })
+}
+
+function describeTunnel({ id, connectorId, ready, reports }: Tunnel): Readonly<Record<string, unknown>> {
+  return { id, connectorId, readyConnections: ready, connections: reports }
 }
 
 function sourceOf(options: Options, { files }: Runtime): Source | undefined {

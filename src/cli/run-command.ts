@@ -9,6 +9,19 @@ import { complain, serveUntilStopped } from './serve.ts'
 
 export const runOptions = Object.keys(optionTable) as readonly OptionName[]
 
+/** Of `headgate http`, which has its tunnel and its origin by itself, and its admin API on any free port. */
+export const httpOptions: readonly OptionName[] = [
+  'quickService',
+  'protocol',
+  'region',
+  'edge',
+  'edgeCa',
+  'edgeIpVersion',
+  'accessLog',
+  'logLevel',
+  'gracePeriodMs',
+]
+
 export async function runCommand(flags: FlagValues, environment: Environment, io: Io): Promise<number> {
   const { options, warnings, problems } = readOptions(flags, environment)
   if (problems) {
@@ -31,7 +44,13 @@ export async function runCommand(flags: FlagValues, environment: Environment, io
     runtime: `${runtime.name} ${runtime.version}`,
     listen: service.entries.map(describeEntry).join(', '),
     admin: formatAddress(service.admin),
+    ...(service.tunnel ? { tunnel: service.tunnel.id, connector: service.tunnel.connectorId } : {}),
   })
+  if (service.publicUrl !== undefined) {
+    io.out(
+      `Public address: ${service.publicUrl}\n(A quick tunnel is for trying things out, and its address goes with it.)\n`,
+    )
+  }
   return serveUntilStopped(service, io)
 }
 

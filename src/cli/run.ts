@@ -6,12 +6,12 @@ import { convertCommand, type ConvertFlags } from './convert-command.ts'
 import { demoCommand, demoOptions } from './demo-command.ts'
 import { exitCodes, type Io } from './io.ts'
 import { addOptionFlags, readOptionFlags } from './option-flags.ts'
-import { runCommand, runOptions } from './run-command.ts'
+import { httpOptions, runCommand, runOptions } from './run-command.ts'
 
 const environmentHelp = `
 Each option can also stand in the environment, --grace-period as HEADGATE_GRACE_PERIOD; a flag wins. Lists are
-separated by commas. HEADGATE_AUTH_TOKEN holds the token that /config asks for: no flag does, since everybody can
-see flags. docs/operations.md has the names of cloudflare-tunnel-gateway-controller's proxy that work too.`
+separated by commas. HEADGATE_TUNNEL_TOKEN (or TUNNEL_TOKEN) holds the token of a Cloudflare Tunnel to connect to, and
+HEADGATE_AUTH_TOKEN the one that /config asks for: no flags do, since everybody can see flags. docs/operations.md has the names of cloudflare-tunnel-gateway-controller's proxy that work too.`
 
 /**
  * Runs the command.
@@ -57,11 +57,23 @@ function createProgram(environment: Environment, io: Io, done: (exitCode: number
 
   const runIt = program
     .command('run')
-    .description('Serve Gateway API manifests, a ProxyConfig file, or configs pushed to the admin API.')
-    .usage('[--manifests PATH... | --config FILE] [--listen ADDR] [--admin ADDR] [options]')
+    .description(
+      'Serve Gateway API manifests, a ProxyConfig file, or configs pushed to the admin API: in a tunnel, or on addresses.',
+    )
+    .usage('[--manifests PATH... | --config FILE | --origin URL] [--quick] [--listen ADDR] [--admin ADDR] [options]')
     .addHelpText('after', environmentHelp)
   addOptionFlags(runIt, runOptions).action(async () => {
     done(await runCommand(readOptionFlags(runIt, runOptions), environment, io))
+  })
+
+  const httpIt = program
+    .command('http')
+    .description('Show a local HTTP server to the world: run --quick --origin URL.')
+    .addArgument(new Argument('<url>', 'the server, such as http://localhost:3000'))
+    .usage('URL [options]')
+  addOptionFlags(httpIt, httpOptions).action(async (url: string) => {
+    const flags = readOptionFlags(httpIt, httpOptions)
+    done(await runCommand({ ...flags, admin: '127.0.0.1:0', quick: true, origin: url }, environment, io))
   })
 
   const convertIt = program

@@ -49,7 +49,10 @@ export function createConfigControl(options: ConfigControlOptions): ConfigContro
   let failure: { readonly atMs: number; readonly problems: readonly string[] } | undefined
   const counts = { applied: 0, refused: 0, stale: 0 }
   const refusesPushes =
-    files && `this config comes from ${files.kind} files (${files.paths.join(', ')}), and from nowhere else`
+    files &&
+    (files.kind === 'origin'
+      ? `every request goes to ${files.paths.join(', ')} as --origin says, and no config is taken`
+      : `this config comes from ${files.kind} files (${files.paths.join(', ')}), and from nowhere else`)
 
   function apply(
     config: ProxyConfig,

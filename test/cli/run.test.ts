@@ -48,6 +48,7 @@ describe('help', () => {
   test.each([
     ['headgate', ['--help']],
     ['run', ['run', '--help']],
+    ['http', ['http', '--help']],
     ['convert', ['convert', '--help']],
     ['demo', ['demo', '--help']],
   ])('of %s is as in test/golden/cli', async (name, argv) => {
