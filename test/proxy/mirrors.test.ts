@@ -121,7 +121,6 @@ test.each([
         }),
       ),
   ],
-  ['does not exist', async () => ({ url: 'http://mirror.invalid', end: async () => {} })],
 ])('a mirror that %s changes nothing for the primary', async (_, start) => {
   const mirror = await start()
   await using primary = await startBackend(echo('primary'))
