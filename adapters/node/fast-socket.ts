@@ -8,7 +8,7 @@
 import type { Socket as NodeSocket } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { socketError } from '../portable/socket-error.ts'
-import { Inbox } from '../portable/inbox.ts'
+import { Inbox, type Tap } from '../portable/inbox.ts'
 import { equalBytes, latin1 } from '../portable/net-socket.ts'
 import type { Address, Socket, SocketError, SocketEvents } from '../../src/runtime.ts'
 import type { ReadBuffers } from './read-buffers.ts'
@@ -42,7 +42,7 @@ const endOfFile = -4095 // UV_EOF
 /** Strings up to this size are written from the stack, without an allocation. */
 const oneWriteBytes = 16_384
 
-export class FastSocket implements Socket {
+export class FastSocket implements Socket, Tap {
   readonly local: Address
   readonly remote: Address
   readonly tls = undefined
@@ -70,15 +70,26 @@ export class FastSocket implements Socket {
     this.remote = { host: unmapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }
     this.request = this.newRequest()
     this.buffer = buffers.first()
-    this.inbox = new Inbox({
-      stop: () => void (this.closed || handle.readStop()),
-      start: () => void (this.closed || this.ended || handle.readStart()),
-      released: (bytes) => buffers.giveBack(bytes),
-    })
+    this.inbox = new Inbox(this)
     handle.useUserBuffer(this.buffer)
     handle.onread = () => this.read(binding.streamBaseState[binding.kReadBytesOrError]!)
     socket.on('error', (error) => (this.error ??= socketError(error)))
     socket.on('close', () => this.gone())
+  }
+
+  /** @internal */
+  stop(): void {
+    if (!this.closed) this.handle.readStop()
+  }
+
+  /** @internal */
+  start(): void {
+    if (!this.closed && !this.ended) this.handle.readStart()
+  }
+
+  /** @internal */
+  released(bytes: Uint8Array): void {
+    this.buffers.giveBack(bytes)
   }
 
   attach(events: SocketEvents): void {

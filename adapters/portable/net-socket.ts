@@ -2,7 +2,7 @@
 import type { Socket as NodeSocket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Address, Socket, SocketError, SocketEvents, TlsFacts } from '../../src/runtime.ts'
-import { Inbox } from './inbox.ts'
+import { Inbox, type Tap } from './inbox.ts'
 import { socketError } from './socket-error.ts'
 
 /** Node writes strings up to this size from the stack, in one system call and without a copy on the heap. */
@@ -18,7 +18,7 @@ export interface OwnBuffer {
   deliver: (bytes: Uint8Array, count: number) => boolean
 }
 
-export class NetSocket implements Socket {
+export class NetSocket implements Socket, Tap {
   readonly local: Address
   readonly remote: Address
   readonly tls: TlsFacts | undefined
@@ -38,11 +38,7 @@ export class NetSocket implements Socket {
     this.local = { host: socket.localAddress ?? '', port: socket.localPort ?? 0 }
     this.remote = { host: unmapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }
     this.tls = 'getProtocol' in socket ? tlsFacts(socket as TLSSocket) : undefined
-    this.inbox = new Inbox({
-      stop: () => socket.pause(),
-      start: () => socket.resume(),
-      released: (bytes) => (this.spare = bytes),
-    })
+    this.inbox = new Inbox(this)
     if (buffer) {
       buffer.deliver = (bytes, count) => {
         const free = this.inbox.read(bytes, count)
@@ -65,6 +61,21 @@ export class NetSocket implements Socket {
     socket.on('error', (error: NodeJS.ErrnoException) => (this.error = socketError(error)))
     socket.on('end', () => inbox.end())
     socket.on('close', () => inbox.close(this.error))
+  }
+
+  /** @internal */
+  stop(): void {
+    this.socket.pause()
+  }
+
+  /** @internal */
+  start(): void {
+    this.socket.resume()
+  }
+
+  /** @internal */
+  released(bytes: Uint8Array): void {
+    this.spare = bytes
   }
 
   attach(events: SocketEvents): void {

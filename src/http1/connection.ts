@@ -20,12 +20,14 @@ export interface FoundHead {
 
 type HeadProblem = 'more' | 'large' | 'large-line' | 'bare-lf'
 
+/** One for all connections: what it finds is used up before it is asked again. */
+const scan = new FieldScan()
+
 /**
  * Reads heads. Nearly every one is whole and is scanned where it lies. One that comes in pieces is only kept until its end
  * is there, so that a peer that sends byte by byte costs us no more than its bytes.
  */
 export class HeadReader {
-  private readonly scan = new FieldScan()
   private readonly memo = new HeadMemo()
   private partial = ''
   private tail = ''
@@ -74,7 +76,7 @@ export class HeadReader {
     if (i + 1 >= end) return 'more'
     if (c === 10 || bytes[i + 1] !== 10) return 'bare-lf'
     const lineEnd = i - start
-    const { scan, memo } = this
+    const { memo } = this
     const same = memo.match(socket, bytes, i + 2, end)
     if (same > 0) {
       if (i + same - start > limits.maxHeadBytes) return lineEnd < limits.maxHeadBytes ? 'large' : 'large-line'
