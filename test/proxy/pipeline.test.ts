@@ -87,6 +87,25 @@ test("response filters run in reverse, the backend's before the rule's", () =>
     ({ header }) => expect(header('x-a')).toBe('backend, rule 2, rule 1'),
   ))
 
+test.each([
+  ['a redirect', { filters: [redirect('r.example')] }, 302],
+  ['an error', { backends: [] }, 500],
+])('response modifiers are not for answers of our own: %s', (_, rule: WireRule, expected) =>
+  both(
+    () => ({ ...rule, filters: [addToResponse('x-a', '1'), ...(rule.filters ?? [])] }),
+    '/',
+    {},
+    ({ status, header }) => expect([status, header('x-a')]).toEqual([expected, undefined]),
+  ),
+)
+
+test("response modifiers are for a backend's answer whatever its status", async () => {
+  await using backend = await startBackend(() => new Response('broken', { status: 500 }))
+  await using rig = await startProxy(toBackend(backend.url, { filters: [addToResponse('x-a', '1')] }))
+  const answer = await ask(rig.address, '/')
+  expect([answer.status, answer.header('x-a')]).toEqual([500, '1'])
+})
+
 test("filters of a backend are for that backend's share alone", async () => {
   await using one = await startBackend(echo('one'))
   await using two = await startBackend(echo('two'))
