@@ -8,8 +8,6 @@
 import type { Socket } from '../runtime.ts'
 
 export const bufferBytes = 65_536
-/** A frame for less is left to the next buffer. */
-const worthFilling = 1_024
 
 /** Buffers that nobody is using. */
 const spare: Uint8Array[] = []
@@ -62,14 +60,9 @@ export class Output {
     this.flush()
   }
 
-  /**
-   * How large a DATA frame may be now, its header included: what is left of the buffer; a whole one where that is
-   * little and the socket takes bytes; 0 where a body has to wait.
-   */
-  get room(): number {
-    const left = bufferBytes - this.length
-    if (!this.blocked) return left >= worthFilling ? left : bufferBytes
-    return this.full.length === 0 && left >= worthFilling ? left : 0
+  /** True when a body may add so many octets. */
+  takes(size: number): boolean {
+    return !this.blocked || (this.full.length === 0 && this.length + size <= bufferBytes)
   }
 
   /**

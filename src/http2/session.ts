@@ -1,15 +1,13 @@
 /**
- * One HTTP/2 connection, either end of it, on any {@link Socket}. RFC 9113.
- *
- * Takes frames apart and keeps the rules of the connection: order, sizes, flow control, settings, and how much of it that
- * moves nothing a peer may send. Which end we are and who dialled are two different things: on a connection to
- * Cloudflare's edge we dial and then serve.
+ * One HTTP/2 connection, either end of it, on any {@link Socket}: frames, windows, settings, header compression, and
+ * the ways in which a connection ends. What the streams are for is the user's affair. RFC 9113 sections 3 to 6.
  */
+import type { ProxyError } from '../errors.ts'
 import type { Socket, SocketError, SocketEvents } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import { Budget } from './budget.ts'
-import { ClosedStreams } from './closed-streams.ts'
 import { FieldBlock } from './field-block.ts'
+import { FrameReader, type FrameSink } from './frame-reader.ts'
 import {
   defaultWindowBytes,
   errorCode,
@@ -21,7 +19,6 @@ import {
   maxWindowBytes,
   minMaxFrameBytes,
   preface,
-  readUint24,
   readUint31,
   readUint32,
   writeFrameHeader,
@@ -30,1096 +27,845 @@ import {
 import { HpackDecoder } from './hpack-decoder.ts'
 import { HpackEncoder } from './hpack-encoder.ts'
 import type { Http2Limits } from './limits.ts'
-import { trailersOf } from './message.ts'
-import { bufferBytes, Output } from './output.ts'
-import { applySettings, defaultPeerSettings, setting, type Setting, writeSettings } from './settings.ts'
-import { Stream, type StreamUser } from './stream.ts'
-
-/** What one end does that the other does not. */
-export interface SessionRole {
-  readonly isServer: boolean
-  /** The peer opened a stream. */
-  opened(stream: Stream, block: FieldBlock, ended: boolean): StreamUser | undefined
-  /** Settings came, or a stream ended: there may be room for another. */
-  changed(): void
-  /** The peer takes no more streams. */
-  goingAway(code: number): void
-  /** The connection must not be used again; why, unless all is well. Once, before its streams are told. */
-  failed(reason: string, malformed: boolean): void
-  /** The socket is gone, or will be without us. Once, and last. */
-  closed(): void
-}
+import { Output } from './output.ts'
+import { applySettings, defaultPeerSettings, setting, writeSettings, type Setting } from './settings.ts'
+import { Stream, type StreamConnection } from './stream.ts'
 
 export interface SessionOptions {
+  readonly socket: Socket
+  readonly side: 'client' | 'server'
   readonly timers: Timers
   readonly limits: Http2Limits
   readonly afterTurn: (f: () => void) => void
-  /** Without a stream for so long, the connection is closed. */
-  readonly idleTimeoutMs: number
-  readonly settings: readonly Setting[]
 }
 
-const headerTableBytes = 4_096
-/** A frame of ours is no larger, so that streams take turns. */
-const maxSendBytes = 16_384
-const drainPing = 2
-const alivePing = 1
+/** What the connection's user hears. */
+export interface SessionUser {
+  /** The peer opens a stream. @returns false to refuse it (REFUSED_STREAM); otherwise its user is set */
+  opened(stream: Stream): boolean
+  /** What streams are told when the peer resets one, or the connection is gone. */
+  errorOf(code: number, reason: string, unprocessed: boolean): ProxyError
+  /** The peer's first settings are here. */
+  ready(): void
+  /** The peer will not act on streams above `lastStreamId`. */
+  goneAway(lastStreamId: number): void
+  /** The last stream is over. */
+  idle(): void
+  /** The peer broke the rules, of a stream or of all. */
+  fault(reason: string): void
+  /** The connection is over, and so are its streams. Once, and last. */
+  over(): void
+}
 
-export class Session implements SocketEvents {
-  readonly limits: Http2Limits
+export interface RequestPseudo {
+  readonly method: string
+  readonly scheme: 'http' | 'https'
+  readonly authority: string
+  readonly path: string
+}
+
+type Phase = 'preface' | 'settings' | 'open' | 'closing' | 'closed'
+
+/** Streams that ended by a reset, of which late frames may still come. */
+const maxRemembered = 1_024
+/** Smaller increments move next to nothing. */
+const smallIncrement = 256
+const smallFragment = 1_024
+
+export class Session implements SocketEvents, StreamConnection, FrameSink {
+  readonly output: Output
   readonly timers: Timers
-  readonly peer = defaultPeerSettings()
+  readonly writeStallTimeoutMs: number
+  readonly streamWindowBytes: number
+  sendWindow = defaultWindowBytes
   readonly streams = new Map<number, Stream>()
-  /** Octets consumed on a stream before the peer is told. */
-  readonly streamThreshold: number
-  /** Body bytes that wait for their consumers. */
-  buffered = 0
-  /** Nothing new may begin: we or the peer said GOAWAY, or the connection is broken. */
-  closing = false
-  over = false
-  readonly socket: Socket
-  private readonly role: SessionRole
-  private readonly options: SessionOptions
-  private readonly output: Output
-  private readonly encoder = new HpackEncoder()
+  readonly peer = defaultPeerSettings()
+  private readonly socket: Socket
+  private readonly isServer: boolean
+  private readonly limits: Http2Limits
+  private readonly user: SessionUser
+  private readonly reader = new FrameReader(this)
   private readonly decoder: HpackDecoder
+  private readonly encoder = new HpackEncoder()
   private readonly block: FieldBlock
-  private readonly ended = new ClosedStreams()
-  private readonly idleFrames: Budget
   private readonly resets: Budget
+  private readonly idleFrames: Budget
+  /** Of the connection as a whole: handshake, idleness, farewell. */
   private readonly timer: TimerEntry
-  private readonly writeTimer: TimerEntry
+  private readonly blockTimer: TimerEntry
   private readonly pingTimer: TimerEntry
-  private sendWindow = defaultWindowBytes
-  private receiveWindow = defaultWindowBytes
-  private uncredited = 0
-  private nextId: number
-  private lastPeerId = 0
-  /** Beyond it the peer's streams are not looked at: what our last GOAWAY said. */
-  private lastTakenId = maxStreamId
-  private settingsSeen = false
-  private settingsAcknowledged = false
-  private firstWindow: number
-  private ended_ = false
-  private draining = false
-  private heard = false
-  private pinging = false
-  // Bytes in: a part of the preface or of a frame header, a frame in parts, the DATA frame that is coming.
-  private prefaceAt: number
-  private readonly header = new Uint8Array(frameHeaderBytes)
-  private headerLength = 0
-  private part: Uint8Array | undefined
-  private partLength = 0
-  private type = 0
-  private flags = 0
-  private id = 0
-  private dataLeft = 0
-  private padLeft = 0
-  private padKnown = true
+  private readonly writeTimer: TimerEntry
+  private phase: Phase
+  private prefaceAt = 0
+  private receiveWindow: number
+  private owed = 0
+  private bufferedBytes = 0
+  private readonly waiting = new Set<Stream>()
+  private serving = false
+  private readonly remembered = new Map<number, 'ours' | 'theirs'>()
+  private lastPeerStream = 0
+  private nextStream: number
+  // The frame that is being read.
   private dataStream: Stream | undefined
-  // A header block that goes on in CONTINUATION frames.
-  private blockId = 0
-  private blockEnds = false
+  private dataEndsStream = false
+  private dataLength = 0
+  private padding = -1 // octets behind the data; -1 while their number has not been read
+  private dataLeft = 0
+  private dataCame = 0
+  // The header block that is being gathered.
+  private blockStream = 0
+  private blockFlags = 0
   private blockSelfDependent = false
-  private blockBytes: Uint8Array = none
-  private blockLength = 0
-  private blockFrames = 0
-  // A header block on its way out.
-  private direct = false
-  private blockStart = 0
-  // Streams that wait for the connection's window or its buffer, longest first.
-  private firstQueued: Stream | undefined
-  private lastQueued: Stream | undefined
+  private fragments: Uint8Array[] = []
+  private fragmentBytes = 0
+  private pinged = false
+  private leaving: 'no' | 'announced' | 'final' = 'no'
+  private lastAccepted = maxStreamId
+  private frameAt = 0
+  private scratch: Uint8Array | undefined
 
-  constructor(socket: Socket, role: SessionRole, options: SessionOptions) {
-    const { timers, limits } = options
+  constructor(options: SessionOptions, user: SessionUser) {
+    const { socket, limits, timers, side } = options
     this.socket = socket
-    this.role = role
-    this.options = options
     this.limits = limits
     this.timers = timers
-    this.prefaceAt = role.isServer ? 0 : preface.length
-    this.nextId = role.isServer ? 2 : 1
-    this.streamThreshold = Math.max(1, limits.streamWindowBytes >>> 1)
-    this.firstWindow = Math.max(defaultWindowBytes, limits.streamWindowBytes)
+    this.user = user
+    this.isServer = side === 'server'
+    this.nextStream = this.isServer ? 2 : 1
+    this.writeStallTimeoutMs = limits.writeStallTimeoutMs
+    this.streamWindowBytes = limits.streamWindowBytes
+    this.receiveWindow = limits.connectionWindowBytes
+    this.block = new FieldBlock(limits)
+    this.decoder = new HpackDecoder(4096, (bytes, start, end) => socket.latin1(bytes, start, end))
+    this.resets = new Budget(timers, limits.resetBurst, limits.resetsPerSecond)
+    this.idleFrames = new Budget(timers, limits.idleFrameBurst, limits.idleFramesPerSecond)
+    this.timer = createTimerEntry(() => this.expire())
+    this.blockTimer = createTimerEntry(() => this.fail(errorCode.enhanceYourCalm, 'header block not complete in time'))
+    this.pingTimer = createTimerEntry(() => this.silence())
+    this.writeTimer = createTimerEntry(() => this.lose('the peer does not read'))
     this.output = new Output({
       socket,
       afterTurn: options.afterTurn,
       maxBytes: limits.maxOutputBytes,
       onOverflow: () => this.lose('the peer does not read what it asks for'),
-      onBlocked: () => this.timers.arm(this.writeTimer, limits.writeStallTimeoutMs),
-      onDrained: () => {
-        if (!this.output.blocked) this.timers.disarm(this.writeTimer)
-        this.pumpQueue()
-      },
+      onBlocked: () => timers.arm(this.writeTimer, limits.writeStallTimeoutMs),
+      onDrained: () => this.outputDrained(),
     })
-    this.decoder = new HpackDecoder(headerTableBytes, (bytes, start, end) => socket.latin1(bytes, start, end))
-    this.block = new FieldBlock(limits)
-    this.idleFrames = new Budget(timers, limits.idleFrameBurst, limits.idleFramesPerSecond)
-    this.resets = new Budget(timers, limits.resetBurst, limits.resetsPerSecond)
-    this.timer = createTimerEntry(() => this.expire())
-    this.writeTimer = createTimerEntry(() => this.lose('the peer takes no bytes'))
-    this.pingTimer = createTimerEntry(() => this.checkPeer())
+    this.phase = this.isServer ? 'preface' : 'settings'
     this.greet()
     timers.arm(this.timer, limits.headTimeoutMs)
     timers.arm(this.pingTimer, limits.pingIntervalMs)
+    socket.attach(this)
+  }
+
+  /** True while streams may be opened. */
+  get usable(): boolean {
+    return (this.phase === 'open' || this.phase === 'settings') && this.leaving === 'no'
+  }
+
+  get isReady(): boolean {
+    return this.phase === 'open'
   }
 
   private greet(): void {
-    const { settings } = this.options
-    const hello = this.role.isServer ? '' : preface
-    const size = settings.length * 6
-    const at = this.output.reserve(hello.length + frameHeaderBytes + size)
-    const { bytes } = this.output
-    for (let i = 0; i < hello.length; i++) bytes[at + i] = hello.charCodeAt(i)
-    writeFrameHeader(bytes, at + hello.length, size, frameType.settings, 0, 0)
-    writeSettings(bytes, at + hello.length + frameHeaderBytes, settings)
-    const more = this.limits.connectionWindowBytes - defaultWindowBytes
-    if (more > 0) {
-      this.receiveWindow += more
-      this.sendWindowUpdate(0, more)
+    const { limits } = this
+    const settings: Setting[] = [
+      [setting.maxFrameSize, limits.maxFrameBytes],
+      [setting.maxHeaderListSize, limits.maxHeaderListBytes],
+      [setting.initialWindowSize, limits.streamWindowBytes],
+      [setting.noPriorities, 1],
+    ]
+    if (this.isServer) settings.push([setting.maxConcurrentStreams, limits.maxConcurrentStreams])
+    else settings.push([setting.enablePush, 0])
+    const { output } = this
+    if (!this.isServer) {
+      const at = output.reserve(preface.length)
+      for (let i = 0; i < preface.length; i++) output.bytes[at + i] = preface.charCodeAt(i)
     }
+    const at = output.reserve(frameHeaderBytes + settings.length * 6)
+    writeFrameHeader(output.bytes, at, settings.length * 6, frameType.settings, 0, 0)
+    writeSettings(output.bytes, at + frameHeaderBytes, settings)
+    const more = limits.connectionWindowBytes - defaultWindowBytes
+    if (more > 0) this.writeWindowUpdate(0, more)
   }
 
   // --- bytes in
 
   data(bytes: Uint8Array, start: number, end: number): boolean {
-    this.heard = true
     let at = start
-    if (this.prefaceAt < preface.length) {
-      at = this.readPreface(bytes, at, end)
-      if (at < 0) return true
-    }
-    while (at < end && !this.over) {
-      if (this.dataLeft > 0) at = this.readData(bytes, at, end)
-      else if (this.part) at = this.readPart(bytes, at, end)
-      else if (this.headerLength > 0 || end - at < frameHeaderBytes) at = this.readSplitHeader(bytes, at, end)
-      else {
-        this.beginFrame(bytes, at)
-        at = this.readFrame(bytes, at + frameHeaderBytes, end)
+    if (this.phase === 'preface') {
+      while (at < end && this.prefaceAt < preface.length) {
+        if (bytes[at++] !== preface.charCodeAt(this.prefaceAt++)) {
+          this.fail(errorCode.protocol, 'not the HTTP/2 preface')
+          return true
+        }
       }
+      if (this.prefaceAt < preface.length) return true
+      this.phase = 'settings'
     }
+    if (this.phase === 'closing' || this.phase === 'closed') return true
+    this.heard()
+    this.reader.read(bytes, at, end)
     return true
   }
 
-  private readPreface(bytes: Uint8Array, at: number, end: number): number {
-    while (at < end && this.prefaceAt < preface.length) {
-      if (bytes[at++] !== preface.charCodeAt(this.prefaceAt++)) {
-        this.fault(errorCode.protocol, 'not an HTTP/2 connection preface')
-        return -1
-      }
-    }
-    return at
+  drain(): void {
+    this.output.drained()
   }
 
-  private readSplitHeader(bytes: Uint8Array, at: number, end: number): number {
-    while (at < end && this.headerLength < frameHeaderBytes) this.header[this.headerLength++] = bytes[at++]!
-    if (this.headerLength < frameHeaderBytes) return at
-    this.headerLength = 0
-    this.beginFrame(this.header, 0)
-    return this.readFrame(bytes, at, end)
+  /** The peer sends no more, window updates among it: nothing that is under way could be completed for certain. */
+  end(): void {
+    if (this.streams.size > 0) this.lose('connection ended by the peer')
+    else this.leave()
   }
 
-  private length = 0
-
-  private beginFrame(bytes: Uint8Array, at: number): void {
-    this.length = readUint24(bytes, at)
-    this.type = bytes[at + 3]!
-    this.flags = bytes[at + 4]!
-    this.id = readUint31(bytes, at + 5)
+  close(error?: SocketError): void {
+    this.over(error?.message ?? 'connection closed')
   }
 
-  /** The header is here. @returns the offset behind what could be used */
-  private readFrame(bytes: Uint8Array, at: number, end: number): number {
-    const { length, type } = this
-    if (length > this.limits.maxFrameBytes) {
-      this.fault(errorCode.frameSize, 'frame larger than agreed')
-      return end
-    }
-    if (!this.settingsSeen && (type !== frameType.settings || (this.flags & flag.ack) !== 0)) {
-      this.fault(errorCode.protocol, 'SETTINGS must come first')
-      return end
-    }
-    if (this.blockId !== 0 && (type !== frameType.continuation || this.id !== this.blockId)) {
-      this.fault(errorCode.protocol, 'a header block was interrupted')
-      return end
-    }
-    if (type === frameType.data) {
-      this.beginData()
-      return at
-    }
-    if (end - at >= length) {
-      this.frame(bytes, at, at + length)
-      return at + length
-    }
-    this.part = new Uint8Array(length)
-    this.partLength = 0
-    return this.readPart(bytes, at, end)
+  frameBegun(type: number, flags: number, streamId: number, length: number): boolean {
+    if (length > this.limits.maxFrameBytes) return this.fail(errorCode.frameSize, 'frame too large')
+    if (this.phase === 'settings' && (type !== frameType.settings || (flags & flag.ack) !== 0))
+      return this.fail(errorCode.protocol, 'no SETTINGS at first')
+    if (this.blockStream !== 0 && (type !== frameType.continuation || streamId !== this.blockStream))
+      return this.fail(errorCode.protocol, 'a frame inside a header block')
+    if (type === frameType.data) return this.dataBegun(flags, streamId, length)
+    return true
   }
 
-  private readPart(bytes: Uint8Array, at: number, end: number): number {
-    const part = this.part!
-    const take = Math.min(end - at, part.length - this.partLength)
-    part.set(bytes.subarray(at, at + take), this.partLength)
-    this.partLength += take
-    if (this.partLength === part.length) {
-      this.part = undefined
-      this.frame(part, 0, part.length)
+  private dataBegun(flags: number, streamId: number, length: number): boolean {
+    if (streamId === 0) return this.fail(errorCode.protocol, 'DATA without a stream')
+    if (this.isIdle(streamId)) return this.fail(errorCode.protocol, 'DATA on an idle stream')
+    this.receiveWindow -= length
+    if (this.receiveWindow < 0) return this.fail(errorCode.flowControl, 'more than the connection window')
+    if (length === 0 && (flags & flag.endStream) === 0 && !this.spendIdle()) return false
+    this.owed += length
+    this.creditConnection()
+    this.dataLength = length
+    this.dataEndsStream = (flags & flag.endStream) !== 0
+    this.padding = (flags & flag.padded) === 0 ? 0 : -1
+    if (this.padding === -1 && length === 0) return this.fail(errorCode.frameSize, 'no room for the pad length')
+    this.dataLeft = length
+    this.dataCame = 0
+    const stream = this.streams.get(streamId)
+    this.dataStream = undefined
+    if (!stream) {
+      this.lateFrame(streamId)
+      return this.phase === 'open'
     }
-    return at + take
+    if (stream.remoteEnded) this.streamFault(stream, errorCode.streamClosed, 'DATA behind the end')
+    else if (!stream.headSeen) this.streamFault(stream, errorCode.protocol, 'DATA before the head')
+    else if (!stream.takeWindow(length)) this.streamFault(stream, errorCode.flowControl, 'more than the stream window')
+    else this.dataStream = stream
+    return this.phase === 'open'
   }
 
-  private frame(bytes: Uint8Array, start: number, end: number): void {
-    switch (this.type) {
+  dataPiece(bytes: Uint8Array, start: number, end: number): boolean {
+    let at = start
+    if (this.padding === -1) {
+      this.padding = bytes[at++]!
+      this.dataLeft -= 1 + this.padding
+      if (this.dataLeft < 0) return this.fail(errorCode.protocol, 'padding longer than its frame')
+    }
+    const size = Math.min(this.dataLeft, end - at)
+    this.dataLeft -= size
+    this.dataCame += size
+    const { dataStream } = this
+    if (size > 0 && dataStream && !dataStream.closed) dataStream.receiveData(bytes, at, at + size)
+    return this.phase === 'open'
+  }
+
+  dataEnded(): boolean {
+    const { dataStream } = this
+    this.dataStream = undefined
+    if (dataStream && !dataStream.closed) {
+      const padding = this.dataLength - this.dataCame
+      if (padding > 0) dataStream.credit(padding)
+      if (this.dataEndsStream) dataStream.receiveEnd(undefined)
+    }
+    return this.phase === 'open'
+  }
+
+  frame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): boolean {
+    switch (type) {
       case frameType.headers:
-        this.headers(bytes, start, end)
-        break
-      case frameType.priority:
-        this.priority(bytes, start, end)
-        break
-      case frameType.rstStream:
-        this.rstStream(bytes, start, end)
-        break
-      case frameType.settings:
-        this.settings(bytes, start, end)
-        break
-      case frameType.pushPromise:
-        this.fault(errorCode.protocol, 'pushes are refused')
-        break
-      case frameType.ping:
-        this.ping(bytes, start, end)
-        break
-      case frameType.goaway:
-        this.goaway(bytes, start, end)
-        break
-      case frameType.windowUpdate:
-        this.windowUpdate(bytes, start, end)
+        this.headers(flags, streamId, bytes, start, end)
         break
       case frameType.continuation:
-        this.continuation(bytes, start, end)
+        this.continuation(flags, streamId, bytes, start, end)
+        break
+      case frameType.priority:
+        this.priority(streamId, bytes, start, end)
+        break
+      case frameType.rstStream:
+        this.rstStream(streamId, bytes, start, end)
+        break
+      case frameType.settings:
+        this.settings(flags, streamId, bytes, start, end)
+        break
+      case frameType.pushPromise:
+        this.fail(errorCode.protocol, 'PUSH_PROMISE')
+        break
+      case frameType.ping:
+        this.ping(flags, streamId, bytes, start, end)
+        break
+      case frameType.goaway:
+        this.goaway(streamId, bytes, start, end)
+        break
+      case frameType.windowUpdate:
+        this.windowUpdate(streamId, bytes, start, end)
         break
       default:
-        this.spendIdleFrame() // unknown: ignored, RFC 9113 section 4.1
+        this.spendIdle() // an extension's; ignored
     }
+    return this.phase === 'open'
   }
 
-  // --- DATA
+  // --- header blocks
 
-  private beginData(): void {
-    const { id, length } = this
-    if (id === 0) {
-      this.fault(errorCode.protocol, 'DATA on stream 0')
+  private headers(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (streamId === 0 || (streamId & 1) === 0) {
+      this.fail(errorCode.protocol, 'HEADERS on a stream that the peer may not open')
       return
     }
-    if (length > this.receiveWindow) {
-      this.fault(errorCode.flowControl, 'more DATA than the connection window')
-      return
-    }
-    const stream = this.streams.get(id)
-    if (!stream && this.isIdle(id)) {
-      this.fault(errorCode.protocol, 'DATA on an idle stream')
-      return
-    }
-    if (length === 0 && (this.flags & flag.padded) !== 0) {
-      this.fault(errorCode.frameSize, 'DATA without its pad length')
-      return
-    }
-    this.receiveWindow -= length
-    this.dataStream = undefined
-    if (!stream) {
-      // Frames that crossed our reset are no fault of the peer's.
-      if (!this.ended.wasReset(id)) this.refuseFrame(id, errorCode.streamClosed)
-    } else if (stream.remoteDone) this.streamFault(stream, errorCode.streamClosed, 'DATA behind END_STREAM')
-    else if (!stream.headDone) this.streamFault(stream, errorCode.protocol, 'DATA before the head')
-    else if (length > stream.receiveWindow)
-      this.streamFault(stream, errorCode.flowControl, 'more DATA than the stream window')
-    else {
-      stream.receiveWindow -= length
-      this.dataStream = stream
-    }
-    if (this.over) return
-    if (length === 0) {
-      if ((this.flags & flag.endStream) === 0) this.spendIdleFrame()
-      else this.endOfData()
-      return
-    }
-    this.dataLeft = length
-    this.padKnown = (this.flags & flag.padded) === 0
-    this.padLeft = 0
-  }
-
-  private readData(bytes: Uint8Array, start: number, end: number): number {
-    let at = start
-    if (!this.padKnown) {
-      const padding = bytes[at++]!
-      if (padding >= this.length) {
-        this.fault(errorCode.protocol, 'padding longer than its frame')
-        return end
-      }
-      this.padKnown = true
-      this.dataLeft--
-      this.padLeft = padding
-      this.creditConnection(1)
-      this.dataStream?.acknowledge(1)
-      if (this.dataLeft === padding) this.spendIdleFrame()
-    }
-    const content = Math.min(end - at, this.dataLeft - this.padLeft)
-    if (content > 0) {
-      const from = at
-      at += content
-      this.dataLeft -= content
-      const stream = this.dataStream
-      this.uncredited += content
-      if (stream && !stream.closed) {
-        if (stream.expected !== undefined && stream.received + content > stream.expected)
-          this.streamFault(stream, errorCode.protocol, 'a body longer than its content-length')
-        else stream.receive(bytes, from, at)
-      }
-      this.creditConnection(0)
-    }
-    const padding = Math.min(end - at, this.padLeft)
-    if (padding > 0 && this.dataLeft === this.padLeft) {
-      at += padding
-      this.dataLeft -= padding
-      this.padLeft -= padding
-      this.creditConnection(padding)
-      this.dataStream?.acknowledge(padding)
-    }
-    if (this.dataLeft === 0 && !this.over) this.endOfData()
-    return at
-  }
-
-  private endOfData(): void {
-    const stream = this.dataStream
-    this.dataStream = undefined
-    if (!stream || stream.closed || (this.flags & flag.endStream) === 0) return
-    if (!stream.finishRemote(undefined))
-      this.streamFault(stream, errorCode.protocol, 'a body shorter than its content-length')
-  }
-
-  // --- header blocks in
-
-  private headers(bytes: Uint8Array, start: number, end: number): void {
-    const { id, flags } = this
-    if (id === 0) {
-      this.fault(errorCode.protocol, 'HEADERS on stream 0')
-      return
-    }
-    let at = start
-    let to = end
-    if ((flags & flag.padded) !== 0) {
-      const padding = at < to ? bytes[at++]! : 255
-      if (padding > to - at) {
-        this.fault(errorCode.protocol, 'padding longer than its frame')
-        return
-      }
-      to -= padding
-    }
-    let selfDependent = false
+    let from = start
+    let until = end
+    if ((flags & flag.padded) !== 0) until -= bytes[from++] ?? Infinity
+    this.blockSelfDependent = false
     if ((flags & flag.priority) !== 0) {
-      if (to - at < 5) {
-        this.fault(errorCode.frameSize, 'HEADERS without its priority')
-        return
-      }
-      selfDependent = readUint31(bytes, at) === id
-      at += 5
+      this.blockSelfDependent = until - from >= 5 && readUint31(bytes, from) === streamId
+      from += 5
     }
-    const ends = (flags & flag.endStream) !== 0
-    if ((flags & flag.endHeaders) !== 0) {
-      this.headerBlock(id, bytes, at, to, ends, selfDependent)
+    if (from > until) {
+      this.fail(errorCode.protocol, 'padding longer than its frame')
       return
     }
-    this.blockId = id
-    this.blockEnds = ends
-    this.blockSelfDependent = selfDependent
-    this.blockLength = 0
-    this.blockFrames = 0
-    this.addToBlock(bytes, at, to)
-    this.timers.arm(this.timer, this.limits.headTimeoutMs)
+    this.blockFlags = flags
+    if ((flags & flag.endHeaders) !== 0) this.blockComplete(streamId, bytes, from, until)
+    else {
+      this.blockStream = streamId
+      this.timers.arm(this.blockTimer, this.limits.headTimeoutMs)
+      this.gather(bytes, from, until)
+    }
   }
 
-  private continuation(bytes: Uint8Array, start: number, end: number): void {
-    if (this.blockId === 0) {
-      this.fault(errorCode.protocol, 'CONTINUATION without HEADERS')
+  private continuation(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (this.blockStream === 0) {
+      this.fail(errorCode.protocol, 'CONTINUATION of nothing')
       return
     }
-    this.addToBlock(bytes, start, end)
-    if (this.over || (this.flags & flag.endHeaders) === 0) return
-    const { blockId, blockBytes, blockLength } = this
-    this.blockId = 0
-    this.blockBytes = none
-    this.rest()
-    this.headerBlock(blockId, blockBytes, 0, blockLength, this.blockEnds, this.blockSelfDependent)
+    const last = (flags & flag.endHeaders) !== 0
+    if (!last && end - start < smallFragment && !this.spendIdle()) return
+    if (!this.gather(bytes, start, end) || !last) return
+    const { fragments } = this
+    const whole = new Uint8Array(this.fragmentBytes)
+    let at = 0
+    for (const fragment of fragments) {
+      whole.set(fragment, at)
+      at += fragment.length
+    }
+    this.timers.disarm(this.blockTimer)
+    this.blockStream = 0
+    this.fragments = []
+    this.fragmentBytes = 0
+    this.blockComplete(streamId, whole, 0, whole.length)
   }
 
-  /** A block is kept whole, so there is a limit to it, and to the number of its parts. */
-  private addToBlock(bytes: Uint8Array, start: number, end: number): void {
-    const size = end - start
-    const max = this.limits.maxHeaderListBytes * 2
-    if (this.blockLength + size > max || ++this.blockFrames > 16 + (max >>> 12)) {
-      this.fault(errorCode.enhanceYourCalm, 'a header block without end')
-      return
-    }
-    if (this.blockLength + size > this.blockBytes.length) {
-      const larger = new Uint8Array(Math.max(this.blockLength + size, this.blockBytes.length * 2, minMaxFrameBytes))
-      larger.set(this.blockBytes.subarray(0, this.blockLength))
-      this.blockBytes = larger
-    }
-    this.blockBytes.set(bytes.subarray(start, end), this.blockLength)
-    this.blockLength += size
+  private gather(bytes: Uint8Array, start: number, end: number): boolean {
+    this.fragments.push(new Uint8Array(bytes.subarray(start, end)))
+    this.fragmentBytes += end - start
+    // A block that is larger than its list, however it is compressed, is no use to anybody.
+    if (this.fragmentBytes > this.limits.maxHeaderListBytes + minMaxFrameBytes)
+      return this.fail(errorCode.enhanceYourCalm, 'header block too large')
+    return true
   }
 
-  private headerBlock(
-    id: number,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    ends: boolean,
-    selfDependent: boolean,
-  ): void {
+  private blockComplete(streamId: number, bytes: Uint8Array, start: number, end: number): void {
     const { block } = this
     block.begin()
-    const broken = this.decoder.decode(bytes, start, end, block)
-    if (broken !== undefined) {
-      this.fault(errorCode.compression, broken)
+    const fault = this.decoder.decode(bytes, start, end, block)
+    if (fault !== undefined) {
+      this.fail(errorCode.compression, fault)
       return
     }
-    const stream = this.streams.get(id)
+    const ended = (this.blockFlags & flag.endStream) !== 0
+    let stream = this.streams.get(streamId)
     if (!stream) {
-      this.headersOfNone(id, ends, selfDependent)
+      stream = this.streamOf(streamId)
+      if (!stream) return
+    } else if (stream.remoteEnded) {
+      this.streamFault(stream, errorCode.streamClosed, 'HEADERS behind the end')
       return
     }
-    if (stream.remoteDone) this.streamFault(stream, errorCode.streamClosed, 'HEADERS behind END_STREAM')
-    else if (selfDependent) this.streamFault(stream, errorCode.protocol, 'a stream that depends on itself')
-    else if (!stream.headDone) {
-      stream.user.head(block, ends)
-      if (ends && stream.headDone && !stream.closed) this.finish(stream)
-    } else if (!ends) this.streamFault(stream, errorCode.protocol, 'a trailer section that is not the end')
-    else {
-      const trailers = trailersOf(block)
-      if (typeof trailers === 'string') this.streamFault(stream, errorCode.protocol, trailers)
-      else if (!stream.finishRemote(trailers))
-        this.streamFault(stream, errorCode.protocol, 'a body shorter than its content-length')
-    }
+    if (this.blockSelfDependent) this.streamFault(stream, errorCode.protocol, 'a stream that depends on itself')
+    else stream.receiveBlock(block, ended)
   }
 
-  private finish(stream: Stream): void {
-    if (!stream.finishRemote(undefined))
-      this.streamFault(stream, errorCode.protocol, 'no body where content-length promised one')
-  }
-
-  private headersOfNone(id: number, ends: boolean, selfDependent: boolean): void {
-    if (!this.role.isServer || (id & 1) === 0) {
-      if (this.isIdle(id)) this.fault(errorCode.protocol, 'HEADERS on a stream that we have not opened')
-      else if (!this.ended.wasReset(id)) this.fault(errorCode.streamClosed, 'HEADERS on a closed stream')
-      return
+  /** The stream that a first header block opens. */
+  private streamOf(streamId: number): Stream | undefined {
+    if (!this.isServer) {
+      if (this.isIdle(streamId)) this.fail(errorCode.protocol, 'HEADERS on an idle stream')
+      else this.lateFrame(streamId)
+      return undefined
     }
-    if (id <= this.lastPeerId) {
-      const how = this.ended.find(id)
-      if (how === 'reset') return
-      if (how === 'left') this.refuseFrame(id, errorCode.streamClosed)
-      else if (how === 'ended') this.fault(errorCode.streamClosed, 'HEADERS on a closed stream')
-      else this.fault(errorCode.protocol, 'stream identifiers must grow')
-      return
+    if (streamId <= this.lastPeerStream) {
+      if (this.remembered.has(streamId)) this.lateFrame(streamId)
+      else this.fail(errorCode.streamClosed, 'HEADERS on a closed stream')
+      return undefined
     }
-    this.lastPeerId = id
-    if (id > this.lastTakenId) return // RFC 9113 section 6.8: nobody will wait for it
-    if (this.streams.size >= this.limits.maxConcurrentStreams) {
-      this.refuseFrame(id, errorCode.refusedStream)
-      return
+    this.lastPeerStream = streamId
+    const stream = new Stream(this, streamId, this.peer.initialWindowSize)
+    if (this.leaving === 'final' || !this.user.opened(stream)) {
+      this.writeReset(streamId, errorCode.refusedStream)
+      this.remember(streamId, 'ours')
+      if (this.leaving !== 'final') this.spendReset()
+      return undefined
     }
-    const stream = this.newStream(id, false)
-    if (selfDependent) {
-      stream.user = abandoned
-      this.streamFault(stream, errorCode.protocol, 'a stream that depends on itself')
-      return
-    }
-    this.role.opened(stream, this.block, ends)
-  }
-
-  private newStream(id: number, ours: boolean): Stream {
-    const stream = new Stream(this, id, this.peer.initialWindowSize, this.firstWindow, ours)
-    if (this.streams.size === 0) this.timers.disarm(this.timer)
-    this.streams.set(id, stream)
-    this.idleFrames.earn(4)
+    if (this.leaving === 'no') this.timers.disarm(this.timer)
+    this.streams.set(streamId, stream)
     return stream
   }
 
-  // --- other frames in
-
-  private priority(bytes: Uint8Array, start: number, end: number): void {
-    const { id } = this
-    if (id === 0) this.fault(errorCode.protocol, 'PRIORITY on stream 0')
-    else if (end - start !== 5) {
-      const stream = this.streams.get(id)
-      if (stream) this.streamFault(stream, errorCode.frameSize, 'PRIORITY of a wrong size')
-      else this.fault(errorCode.frameSize, 'PRIORITY of a wrong size')
-    } else if (readUint31(bytes, start) === id) {
-      const stream = this.streams.get(id)
-      if (stream) this.streamFault(stream, errorCode.protocol, 'a stream that depends on itself')
-      else this.fault(errorCode.protocol, 'a stream that depends on itself')
-    } else this.spendIdleFrame()
+  /** A frame of a stream that is over. What was under way when we reset it is ignored. RFC 9113 section 5.1. */
+  private lateFrame(streamId: number): void {
+    if (this.remembered.get(streamId) === 'ours') return
+    if (!this.spendReset()) return
+    this.writeReset(streamId, errorCode.streamClosed)
+    this.remember(streamId, 'ours')
   }
 
-  private rstStream(bytes: Uint8Array, start: number, end: number): void {
-    const { id } = this
+  private isIdle(streamId: number): boolean {
+    const ours = (streamId & 1) === (this.isServer ? 0 : 1)
+    return ours ? streamId >= this.nextStream : streamId > this.lastPeerStream
+  }
+
+  // --- the other frames
+
+  private priority(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (streamId === 0) this.fail(errorCode.protocol, 'PRIORITY without a stream')
+    else if (end - start !== 5) this.faultOf(streamId, errorCode.frameSize, 'PRIORITY of a wrong size')
+    else if (readUint31(bytes, start) === streamId)
+      this.faultOf(streamId, errorCode.protocol, 'a stream that depends on itself')
+    else this.spendIdle()
+  }
+
+  /** A stream error on whatever state the stream is in; an idle one cannot be reset. */
+  private faultOf(streamId: number, code: number, reason: string): void {
+    const stream = this.streams.get(streamId)
+    if (stream) this.streamFault(stream, code, reason)
+    else if (this.isIdle(streamId)) this.fail(code, reason)
+  }
+
+  private rstStream(streamId: number, bytes: Uint8Array, start: number, end: number): void {
     if (end - start !== 4) {
-      this.fault(errorCode.frameSize, 'RST_STREAM of a wrong size')
+      this.fail(errorCode.frameSize, 'RST_STREAM of a wrong size')
       return
     }
-    if (id === 0 || this.isIdle(id)) {
-      this.fault(errorCode.protocol, 'RST_STREAM on an idle stream')
+    if (streamId === 0 || this.isIdle(streamId)) {
+      this.fail(errorCode.protocol, 'RST_STREAM on an idle stream')
       return
     }
-    const stream = this.streams.get(id)
+    const stream = this.streams.get(streamId)
     if (!stream) {
-      this.spendIdleFrame()
+      this.spendIdle()
       return
     }
     const code = readUint32(bytes, start)
-    this.forget(stream, 'left')
-    stream.shut(stream.user.lost(`stream reset by the peer: ${errorName(code)}`, code, false))
-    this.rest()
+    // The last word of a server that has answered whole: not a failure, whoever sends too many.
+    const complete = code === errorCode.none && stream.remoteEnded
+    if (!complete && !this.spendReset()) return
+    stream.close(this.user.errorOf(code, `stream reset: ${errorName(code)}`, code === errorCode.refusedStream), true)
+    this.remember(streamId, 'theirs')
+  }
+
+  private settings(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    const size = end - start
+    if (streamId !== 0) this.fail(errorCode.protocol, 'SETTINGS on a stream')
+    else if ((flags & flag.ack) !== 0) {
+      if (size !== 0) this.fail(errorCode.frameSize, 'SETTINGS acknowledgement with a payload')
+    } else if (size % 6 !== 0) this.fail(errorCode.frameSize, 'SETTINGS of a wrong size')
+    else if (this.phase === 'settings' || this.spendIdle()) this.takeSettings(bytes, start, end)
+  }
+
+  private takeSettings(bytes: Uint8Array, start: number, end: number): void {
+    const { peer, output } = this
+    const before = peer.initialWindowSize
+    const fault = applySettings(peer, bytes, start, end, !this.isServer)
+    if (fault) {
+      this.fail(fault.code, fault.reason)
+      return
+    }
+    this.encoder.limit(peer.headerTableSize)
+    const at = output.reserve(frameHeaderBytes)
+    writeFrameHeader(output.bytes, at, 0, frameType.settings, flag.ack, 0)
+    const change = peer.initialWindowSize - before
+    if (change !== 0) {
+      for (const stream of this.streams.values()) {
+        if (!stream.widen(change)) {
+          this.fail(errorCode.flowControl, 'a window wider than any may be')
+          return
+        }
+      }
+    }
+    if (this.phase === 'settings') {
+      this.phase = 'open'
+      if (this.streams.size > 0) this.timers.disarm(this.timer)
+      else this.timers.arm(this.timer, this.limits.idleTimeoutMs)
+      this.user.ready()
+    }
+    this.serveWaiting()
+  }
+
+  private ping(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (streamId !== 0) this.fail(errorCode.protocol, 'PING on a stream')
+    else if (end - start !== 8) this.fail(errorCode.frameSize, 'PING of a wrong size')
+    else if ((flags & flag.ack) === 0) {
+      if (this.spendIdle()) this.writePing(flag.ack, bytes.subarray(start, end))
+    } else if (this.leaving === 'announced' && bytes[start] === farewell[0]) this.sayLast()
+  }
+
+  private goaway(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (streamId !== 0) this.fail(errorCode.protocol, 'GOAWAY on a stream')
+    else if (end - start < 8) this.fail(errorCode.frameSize, 'GOAWAY of a wrong size')
+    else if (!this.spendIdle()) return
+    else {
+      const last = readUint31(bytes, start)
+      const code = readUint32(bytes, start + 4)
+      this.user.goneAway(last)
+      if (this.isServer) {
+        if (this.leaving !== 'final') this.sayLast()
+        return
+      }
+      this.leaving = 'final'
+      for (const stream of this.streams.values()) {
+        if (stream.id > last) stream.close(this.user.errorOf(code, `GOAWAY: ${errorName(code)}`, true), true)
+      }
+      if (this.streams.size === 0) this.leave()
+    }
+  }
+
+  private windowUpdate(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (end - start !== 4) {
+      this.fail(errorCode.frameSize, 'WINDOW_UPDATE of a wrong size')
+      return
+    }
+    const increment = readUint31(bytes, start)
+    if (increment < smallIncrement && !this.spendIdle()) return
+    if (streamId === 0) {
+      if (increment === 0) this.fail(errorCode.protocol, 'WINDOW_UPDATE of nothing')
+      else if ((this.sendWindow += increment) > maxWindowBytes)
+        this.fail(errorCode.flowControl, 'a window wider than any may be')
+      else this.serveWaiting()
+      return
+    }
+    const stream = this.streams.get(streamId)
+    if (!stream) {
+      if (this.isIdle(streamId)) this.fail(errorCode.protocol, 'WINDOW_UPDATE on an idle stream')
+    } else if (increment === 0) this.streamFault(stream, errorCode.protocol, 'WINDOW_UPDATE of nothing')
+    else if (stream.widen(increment)) this.serveWaiting()
+    else this.streamFault(stream, errorCode.flowControl, 'a window wider than any may be')
+  }
+
+  // --- for the streams
+
+  buffered(bytes: number): void {
+    this.bufferedBytes += bytes
+    if (bytes < 0) this.creditConnection()
+  }
+
+  /** The connection's window does not wait for any stream's consumer, unless all together keep too much. */
+  private creditConnection(): void {
+    const { connectionWindowBytes, maxBufferedBytes } = this.limits
+    if (this.owed * 2 < connectionWindowBytes || this.bufferedBytes > maxBufferedBytes) return
+    if (this.phase === 'closing' || this.phase === 'closed') return
+    this.writeWindowUpdate(0, this.owed)
+    this.receiveWindow += this.owed
+    this.owed = 0
+  }
+
+  wait(stream: Stream): void {
+    this.waiting.add(stream)
+  }
+
+  stopWaiting(stream: Stream): void {
+    this.waiting.delete(stream)
+  }
+
+  /** Those that wait take turns, one frame each. */
+  private serveWaiting(): void {
+    if (this.serving) return
+    this.serving = true
+    for (const stream of this.waiting) {
+      this.waiting.delete(stream)
+      const state = stream.goOn()
+      if (state === 'connection') break
+      if (state === 'turn') this.waiting.add(stream) // to the end: the loop comes to it again
+    }
+    this.serving = false
+  }
+
+  forget(stream: Stream, reset: boolean): void {
+    this.streams.delete(stream.id)
+    this.waiting.delete(stream)
+    if (reset) this.remember(stream.id, 'ours')
+    else this.resets.earn(1)
+    if (this.streams.size > 0 || this.phase !== 'open') return
+    if (this.leaving === 'final') this.leave()
+    else {
+      if (this.leaving === 'no') this.timers.arm(this.timer, this.limits.idleTimeoutMs)
+      this.user.idle()
+    }
+  }
+
+  streamFault(stream: Stream, code: number, reason: string): void {
+    this.user.fault(reason)
+    stream.reset(code, this.user.errorOf(code, reason, false))
     this.spendReset()
   }
 
-  private settings(bytes: Uint8Array, start: number, end: number): void {
-    if (this.id !== 0) {
-      this.fault(errorCode.protocol, 'SETTINGS on a stream')
+  private remember(streamId: number, whose: 'ours' | 'theirs'): void {
+    this.remembered.set(streamId, whose)
+    if (this.remembered.size <= maxRemembered) return
+    for (const oldest of this.remembered.keys()) {
+      this.remembered.delete(oldest)
       return
     }
-    if ((this.flags & flag.ack) !== 0) {
-      if (end > start) this.fault(errorCode.frameSize, 'SETTINGS acknowledgement with a payload')
-      else this.settingsTaken()
-      return
-    }
-    if ((end - start) % 6 !== 0) {
-      this.fault(errorCode.frameSize, 'SETTINGS of a wrong size')
-      return
-    }
-    if (!this.spendIdleFrame()) return
-    const before = this.peer.initialWindowSize
-    const wrong = applySettings(this.peer, bytes, start, end, !this.role.isServer)
-    if (wrong) {
-      this.fault(wrong.code, wrong.reason)
-      return
-    }
-    this.encoder.limit(this.peer.headerTableSize)
-    const change = this.peer.initialWindowSize - before
-    const at = this.output.reserve(frameHeaderBytes)
-    writeFrameHeader(this.output.bytes, at, 0, frameType.settings, flag.ack, 0)
-    const first = !this.settingsSeen
-    this.settingsSeen = true
-    if (first) this.rest()
-    if (change !== 0) this.shiftWindows(change)
-    if (!this.over) this.role.changed()
-  }
-
-  private shiftWindows(change: number): void {
-    for (const stream of this.streams.values()) {
-      stream.sendWindow += change
-      if (stream.sendWindow > maxWindowBytes) {
-        this.fault(errorCode.flowControl, 'a window larger than 2^31-1')
-        return
-      }
-    }
-    if (change < 0) return
-    for (const stream of this.streams.values()) if (stream.holds && !stream.queued) stream.pump()
-  }
-
-  /** From here on the peer keeps to our settings. Until it did, a smaller window than the default was not its fault. */
-  private settingsTaken(): void {
-    this.spendIdleFrame()
-    if (this.settingsAcknowledged) return
-    this.settingsAcknowledged = true
-    const change = this.limits.streamWindowBytes - this.firstWindow
-    this.firstWindow = this.limits.streamWindowBytes
-    if (change < 0) for (const stream of this.streams.values()) stream.receiveWindow += change
-  }
-
-  private ping(bytes: Uint8Array, start: number, end: number): void {
-    if (this.id !== 0) {
-      this.fault(errorCode.protocol, 'PING on a stream')
-      return
-    }
-    if (end - start !== 8) {
-      this.fault(errorCode.frameSize, 'PING of a wrong size')
-      return
-    }
-    if (!this.spendIdleFrame()) return
-    if ((this.flags & flag.ack) !== 0) {
-      if (bytes[start] === drainPing && this.draining) this.sayLast()
-      return
-    }
-    const at = this.output.reserve(frameHeaderBytes + 8)
-    writeFrameHeader(this.output.bytes, at, 8, frameType.ping, flag.ack, 0)
-    this.output.bytes.set(bytes.subarray(start, end), at + frameHeaderBytes)
-  }
-
-  private goaway(bytes: Uint8Array, start: number, end: number): void {
-    if (this.id !== 0) {
-      this.fault(errorCode.protocol, 'GOAWAY on a stream')
-      return
-    }
-    if (end - start < 8) {
-      this.fault(errorCode.frameSize, 'GOAWAY of a wrong size')
-      return
-    }
-    if (!this.spendIdleFrame()) return
-    const last = readUint31(bytes, start)
-    const code = readUint32(bytes, start + 4)
-    this.closing = true
-    this.role.goingAway(code)
-    if (!this.role.isServer) {
-      // Streams above the last one were not looked at: RFC 9113 section 6.8.
-      for (const stream of this.streams.values()) {
-        if (stream.id <= last) continue
-        this.forget(stream, 'left')
-        stream.shut(
-          stream.user.lost(`the peer is going away: ${errorName(code)}`, errorCode.refusedStream, false),
-        )
-      }
-    }
-    this.rest()
-  }
-
-  private windowUpdate(bytes: Uint8Array, start: number, end: number): void {
-    const { id } = this
-    if (end - start !== 4) {
-      this.fault(errorCode.frameSize, 'WINDOW_UPDATE of a wrong size')
-      return
-    }
-    if (!this.spendIdleFrame()) return
-    const increment = readUint31(bytes, start)
-    if (id === 0) {
-      if (increment === 0) this.fault(errorCode.protocol, 'WINDOW_UPDATE of 0')
-      else if (this.sendWindow + increment > maxWindowBytes)
-        this.fault(errorCode.flowControl, 'a window larger than 2^31-1')
-      else {
-        this.sendWindow += increment
-        this.pumpQueue()
-      }
-      return
-    }
-    const stream = this.streams.get(id)
-    if (!stream) {
-      if (this.isIdle(id)) this.fault(errorCode.protocol, 'WINDOW_UPDATE on an idle stream')
-      return
-    }
-    if (increment === 0) this.streamFault(stream, errorCode.protocol, 'WINDOW_UPDATE of 0')
-    else if (stream.sendWindow + increment > maxWindowBytes)
-      this.streamFault(stream, errorCode.flowControl, 'a window larger than 2^31-1')
-    else {
-      stream.sendWindow += increment
-      if (stream.holds && !stream.queued) stream.pump()
-    }
-  }
-
-  private isIdle(id: number): boolean {
-    return (id & 1) === (this.role.isServer ? 1 : 0) ? id > this.lastPeerId : id >= this.nextId
-  }
-
-  private spendIdleFrame(): boolean {
-    if (this.idleFrames.spend()) return true
-    this.fault(errorCode.enhanceYourCalm, 'too many frames that move nothing')
-    return false
-  }
-
-  /** Opening streams only to end them costs us more than it costs the peer, whoever sends the reset. */
-  private spendReset(): void {
-    if (this.role.isServer && !this.over && !this.resets.spend())
-      this.fault(errorCode.enhanceYourCalm, 'too many streams that were reset')
   }
 
   // --- frames out
 
-  get outputEpoch(): number {
-    return this.output.epoch
-  }
-
-  /** Opens a stream of ours. */
-  open(user: StreamUser): Stream {
-    const stream = this.newStream(this.nextId, true)
-    this.nextId += 2
-    if (this.nextId > maxStreamId) this.closing = true
-    stream.user = user
+  /** Opens a stream of ours. @returns undefined when there are no numbers left */
+  open(): Stream | undefined {
+    if (this.nextStream > maxStreamId) return undefined
+    const stream = new Stream(this, this.nextStream, this.peer.initialWindowSize)
+    this.nextStream += 2
+    if (this.streams.size === 0 && this.phase === 'open') this.timers.disarm(this.timer)
+    this.streams.set(stream.id, stream)
     return stream
   }
 
-  sendResponse(stream: Stream, status: number, lines: string, ends: boolean): void {
-    const out = this.beginBlock(HpackEncoder.bound(lines))
+  /** @param text field lines, each ending in CR LF */
+  writeResponseHead(streamId: number, status: number, text: string, ended: boolean): void {
     const { encoder } = this
-    const at = encoder.fields(lines, out, encoder.status(status, out, this.blockAt))
-    this.endBlock(stream.id, out, at, ends)
+    const out = this.beginBlock(HpackEncoder.bound(text))
+    let at = encoder.begin(out, this.frameAt)
+    at = encoder.status(status, out, at)
+    this.endBlock(streamId, encoder.fields(text, out, at), ended)
   }
 
-  sendRequest(
-    stream: Stream,
-    method: string,
-    scheme: 'http' | 'https',
-    authority: string,
-    target: string,
-    lines: string,
-    ends: boolean,
-  ): void {
-    const out = this.beginBlock((method.length + authority.length + target.length + lines.length) * 3 + 128)
+  writeRequestHead(streamId: number, pseudo: RequestPseudo, text: string, ended: boolean): void {
     const { encoder } = this
-    let at = encoder.method(method, out, this.blockAt)
+    const { method, scheme, authority, path } = pseudo
+    const more = method.length + authority.length + path.length + 64
+    const out = this.beginBlock(HpackEncoder.bound(text) + more)
+    let at = encoder.begin(out, this.frameAt)
+    at = encoder.method(method, out, at)
     at = encoder.scheme(scheme, out, at)
     at = encoder.authority(authority, out, at)
-    at = encoder.path(target, out, at)
-    this.endBlock(stream.id, out, encoder.fields(lines, out, at), ends)
+    at = encoder.path(path, out, at)
+    this.endBlock(streamId, encoder.fields(text, out, at), ended)
   }
 
-  sendTrailers(stream: Stream, lines: string): void {
-    const out = this.beginBlock(HpackEncoder.bound(lines))
-    this.endBlock(stream.id, out, this.encoder.fields(lines, out, this.blockAt), true)
+  writeTrailers(streamId: number, text: string): void {
+    const out = this.beginBlock(HpackEncoder.bound(text))
+    const at = this.encoder.begin(out, this.frameAt)
+    this.endBlock(streamId, this.encoder.fields(text, out, at), true)
   }
 
-  private blockAt = 0
-
-  /** Blocks are encoded where they go out from, unless they are large. */
+  /** A place for a block of at most `bound` octets: in the output, or apart when it may take more than one frame. */
   private beginBlock(bound: number): Uint8Array {
-    this.direct = bound <= minMaxFrameBytes
-    let out: Uint8Array
-    if (this.direct) {
-      this.blockStart = this.output.reserve(frameHeaderBytes + bound)
-      out = this.output.bytes
-    } else {
-      this.blockStart = 0
-      out = new Uint8Array(frameHeaderBytes + bound)
+    if (bound <= minMaxFrameBytes) {
+      this.frameAt = this.output.reserve(frameHeaderBytes + bound) + frameHeaderBytes
+      return this.output.bytes
     }
-    this.blockAt = this.encoder.begin(out, this.blockStart + frameHeaderBytes)
-    return out
+    this.frameAt = 0
+    this.scratch = new Uint8Array(bound)
+    return this.scratch
   }
 
-  private endBlock(id: number, out: Uint8Array, end: number, ends: boolean): void {
-    const endFlag = ends ? flag.endStream : 0
-    const start = this.blockStart
-    if (this.direct) {
-      const length = end - start - frameHeaderBytes
-      writeFrameHeader(out, start, length, frameType.headers, flag.endHeaders | endFlag, id)
-      this.output.trim(end)
+  private endBlock(streamId: number, end: number, ended: boolean): void {
+    const { output, scratch } = this
+    const endStream = ended ? flag.endStream : 0
+    if (!scratch) {
+      output.trim(end)
+      const size = end - this.frameAt
+      writeFrameHeader(
+        output.bytes,
+        this.frameAt - frameHeaderBytes,
+        size,
+        frameType.headers,
+        flag.endHeaders | endStream,
+        streamId,
+      )
       return
     }
-    let at = start + frameHeaderBytes
-    for (let first = true; first || at < end; first = false) {
+    this.scratch = undefined
+    let at = 0
+    do {
       const size = Math.min(end - at, minMaxFrameBytes)
-      const to = this.output.reserve(frameHeaderBytes + size)
-      const flags = (at + size === end ? flag.endHeaders : 0) | (first ? endFlag : 0)
-      const type = first ? frameType.headers : frameType.continuation
-      writeFrameHeader(this.output.bytes, to, size, type, flags, id)
-      this.output.bytes.set(out.subarray(at, at + size), to + frameHeaderBytes)
+      const where = output.reserve(frameHeaderBytes + size)
+      const last = at + size === end ? flag.endHeaders : 0
+      const type = at === 0 ? frameType.headers : frameType.continuation
+      writeFrameHeader(output.bytes, where, size, type, (at === 0 ? endStream : 0) | last, streamId)
+      output.bytes.set(scratch.subarray(at, at + size), where + frameHeaderBytes)
       at += size
-    }
+    } while (at < end)
   }
 
-  /** Sends what windows and buffer allow. @returns the offset behind the last byte sent */
-  sendData(stream: Stream, bytes: Uint8Array, start: number, end: number): number {
-    const { output } = this
-    const max = Math.min(this.peer.maxFrameSize, maxSendBytes)
-    let at = start
-    while (at < end) {
-      const size = Math.min(end - at, max, stream.sendWindow, this.sendWindow, output.room - frameHeaderBytes)
-      if (size <= 0) break
-      const to = output.reserve(frameHeaderBytes + size)
-      const out = output.bytes
-      writeFrameHeader(out, to, size, frameType.data, 0, stream.id)
-      if (size === bytes.length) out.set(bytes, to + frameHeaderBytes)
-      else out.set(bytes.subarray(at, at + size), to + frameHeaderBytes)
-      stream.sendWindow -= size
-      this.sendWindow -= size
-      stream.wrote(size, to, output.epoch)
-      at += size
-      this.idleFrames.earn(2) // each may be answered by two WINDOW_UPDATEs
-    }
-    return at
+  writeWindowUpdate(streamId: number, bytes: number): void {
+    this.writeSmall(frameType.windowUpdate, streamId, bytes)
   }
 
-  /** @param lastFrameAt where the stream's last DATA frame stands, when it has not left; otherwise -1 */
-  endData(stream: Stream, lastFrameAt: number): void {
-    if (lastFrameAt >= 0) {
-      this.output.bytes[lastFrameAt + 4]! |= flag.endStream
-      return
-    }
-    const at = this.output.reserve(frameHeaderBytes)
-    writeFrameHeader(this.output.bytes, at, 0, frameType.data, flag.endStream, stream.id)
+  writeReset(streamId: number, code: number): void {
+    this.writeSmall(frameType.rstStream, streamId, code)
   }
 
-  sendWindowUpdate(id: number, increment: number): void {
+  private writeSmall(type: number, streamId: number, value: number): void {
     const at = this.output.reserve(frameHeaderBytes + 4)
-    writeFrameHeader(this.output.bytes, at, 4, frameType.windowUpdate, 0, id)
-    writeUint32(this.output.bytes, at + frameHeaderBytes, increment)
+    writeFrameHeader(this.output.bytes, at, 4, type, 0, streamId)
+    writeUint32(this.output.bytes, at + frameHeaderBytes, value)
   }
 
-  /** RST_STREAM; what the stream's user has to be told is for the caller. */
-  sendReset(stream: Stream, code: number): void {
-    this.writeReset(stream.id, code)
-    this.forget(stream, 'reset')
-    this.rest()
-  }
-
-  private writeReset(id: number, code: number): void {
-    const at = this.output.reserve(frameHeaderBytes + 4)
-    writeFrameHeader(this.output.bytes, at, 4, frameType.rstStream, 0, id)
-    writeUint32(this.output.bytes, at + frameHeaderBytes, code)
-  }
-
-  private sendGoaway(last: number, code: number): void {
+  private writePing(flags: number, payload: Uint8Array): void {
     const at = this.output.reserve(frameHeaderBytes + 8)
+    writeFrameHeader(this.output.bytes, at, 8, frameType.ping, flags, 0)
+    this.output.bytes.set(payload, at + frameHeaderBytes)
+  }
+
+  private writeGoaway(lastStreamId: number, code: number, reason: string): void {
+    const at = this.output.reserve(frameHeaderBytes + 8 + reason.length)
     const { bytes } = this.output
-    writeFrameHeader(bytes, at, 8, frameType.goaway, 0, 0)
-    writeUint32(bytes, at + frameHeaderBytes, last)
+    writeFrameHeader(bytes, at, 8 + reason.length, frameType.goaway, 0, 0)
+    writeUint32(bytes, at + frameHeaderBytes, lastStreamId)
     writeUint32(bytes, at + frameHeaderBytes + 4, code)
+    for (let i = 0; i < reason.length; i++) bytes[at + frameHeaderBytes + 8 + i] = reason.charCodeAt(i)
   }
 
-  private sendPing(mark: number): void {
-    const at = this.output.reserve(frameHeaderBytes + 8)
-    writeFrameHeader(this.output.bytes, at, 8, frameType.ping, 0, 0)
-    this.output.bytes.fill(0, at + frameHeaderBytes, at + frameHeaderBytes + 8)
-    this.output.bytes[at + frameHeaderBytes] = mark
+  // --- signs of life
+
+  private heard(): void {
+    if (this.limits.pingIntervalMs === Infinity) return
+    this.pinged = false
+    this.timers.arm(this.pingTimer, this.limits.pingIntervalMs)
   }
 
-  /**
-   * Octets of DATA that are out of the way. What waits for a consumer is out of the way too, up to a limit: a stream
-   * that nobody reads must not stop the others.
-   */
-  creditConnection(octets: number): void {
-    this.uncredited += octets
-    const credit = this.uncredited - Math.max(0, this.buffered - this.limits.maxBufferedBytes)
-    if (credit < this.limits.connectionWindowBytes >>> 1 || this.over) return
-    this.uncredited -= credit
-    this.receiveWindow += credit
-    this.sendWindowUpdate(0, credit)
-  }
-
-  // --- streams that wait
-
-  /** A stream holds bytes back. @param moving true when some of them went out just now */
-  wait(stream: Stream, moving = true): void {
-    if (moving || stream.deadlineMs === Infinity) this.timers.arm(stream, this.limits.writeStallTimeoutMs)
-    if (stream.sendWindow <= 0 || stream.queued) return
-    stream.queued = true
-    if (this.lastQueued) this.lastQueued.nextQueued = stream
-    else this.firstQueued = stream
-    this.lastQueued = stream
-  }
-
-  /** It holds nothing any more. */
-  moved(stream: Stream): void {
-    this.timers.disarm(stream)
-  }
-
-  private pumpQueue(): void {
-    while (this.firstQueued && this.sendWindow > 0 && this.output.room > 0) {
-      const stream = this.firstQueued
-      this.firstQueued = stream.nextQueued
-      if (!this.firstQueued) this.lastQueued = undefined
-      stream.nextQueued = undefined
-      stream.queued = false
-      stream.pump()
-    }
-  }
-
-  // --- streams that end
-
-  /** Forgets a stream when both directions are over. */
-  settle(stream: Stream): void {
-    if (!stream.localDone || !stream.remoteDone || stream.closed) return
-    this.forget(stream, 'ended')
-    this.rest()
-  }
-
-  private forget(stream: Stream, how: 'ended' | 'reset' | 'left'): void {
-    stream.closed = true
-    this.streams.delete(stream.id)
-    this.ended.add(stream.id, how)
-    if (stream.slot !== -1) this.timers.remove(stream)
-  }
-
-  /** After a stream: is there anything left to do? */
-  private rest(): void {
-    if (this.over || this.blockId !== 0) return
-    if (this.streams.size === 0) {
-      if (this.closing && (!this.draining || this.lastTakenId < maxStreamId)) {
-        this.close()
-        return
-      }
-      if (this.settingsSeen && !this.draining) this.timers.arm(this.timer, this.options.idleTimeoutMs)
-    } else if (!this.draining) this.timers.disarm(this.timer)
-    this.role.changed()
-  }
-
-  /** The peer broke a rule of a stream: that stream is over. */
-  streamFault(stream: Stream, code: number, reason: string): void {
-    if (stream.closed || this.over) return
-    this.writeReset(stream.id, code)
-    this.forget(stream, 'reset')
-    stream.shut(stream.user.lost(reason, -1, true))
-    this.rest()
-    this.spendReset()
-  }
-
-  /** Refuses a stream that does not exist. */
-  private refuseFrame(id: number, code: number): void {
-    this.writeReset(id, code)
-    this.ended.add(id, 'reset')
-    this.spendReset()
-  }
-
-  // --- the end of the connection
-
-  /** No new streams; closes when those that run are over. */
-  drain(): void {
-    if (this.over || this.draining) return
-    this.draining = true
-    this.closing = true
-    if (!this.role.isServer) {
-      this.lastTakenId = 0
-      this.rest()
+  private silence(): void {
+    if (this.pinged) {
+      this.lose('the peer is silent')
       return
     }
-    // RFC 9113 section 6.8: streams that are on their way still count, so the last one is named a round trip later.
-    this.sendGoaway(maxStreamId, errorCode.none)
-    this.sendPing(drainPing)
+    this.pinged = true
+    this.writePing(0, question)
+    this.timers.arm(this.pingTimer, this.limits.pingTimeoutMs)
+  }
+
+  private outputDrained(): void {
+    if (!this.output.blocked) this.timers.disarm(this.writeTimer)
+    if (this.phase === 'closing') this.finishOutput()
+    else this.serveWaiting()
+  }
+
+  // --- the end
+
+  /** Lets the streams that are there, and those under way, come to their end, and closes then. RFC 9113 section 6.8. */
+  drainStreams(): void {
+    if (this.leaving !== 'no' || this.phase === 'closing' || this.phase === 'closed') return
+    if (!this.isServer) {
+      this.leaving = 'final'
+      this.writeGoaway(0, errorCode.none, '')
+      if (this.streams.size === 0) this.leave()
+      return
+    }
+    this.leaving = 'announced'
+    this.writeGoaway(maxStreamId, errorCode.none, '')
+    this.writePing(0, farewell)
     this.timers.arm(this.timer, this.limits.goawayTimeoutMs)
   }
 
   private sayLast(): void {
-    if (this.lastTakenId < maxStreamId) return
-    this.timers.disarm(this.timer)
-    this.lastTakenId = this.lastPeerId
-    this.sendGoaway(this.lastPeerId, errorCode.none)
-    this.rest()
-  }
-
-  /** The peer broke a rule of the connection. RFC 9113 section 5.4.1 */
-  private fault(code: number, reason: string): void {
-    this.stop(code, reason, true)
-  }
-
-  /** All is well, and over. */
-  private close(): void {
-    this.stop(errorCode.none, 'connection closed', false)
-  }
-
-  /** Says GOAWAY, and waits a while for the peer's FIN: a close with unread bytes would reset the last words away. */
-  private stop(code: number, reason: string, malformed: boolean): void {
-    if (this.over) return
-    this.closing = true
-    if (code !== errorCode.none || !this.draining || !this.role.isServer) this.sendGoaway(this.lastPeerId, code)
-    this.output.flush()
-    this.finishAll(reason, malformed)
-    if (this.ended_) {
-      this.destroy()
-      return
-    }
-    this.socket.end()
-    this.timers.arm(this.timer, this.limits.goawayTimeoutMs)
-  }
-
-  /** The peer is gone, or as good as gone. */
-  private lose(reason: string): void {
-    this.finishAll(reason, false)
-    this.destroy()
-  }
-
-  private finishAll(reason: string, malformed: boolean): void {
-    if (this.over) return
-    this.over = true
-    this.closing = true
-    this.timers.remove(this.writeTimer)
-    this.timers.remove(this.pingTimer)
-    this.role.failed(reason, malformed)
-    for (const stream of this.streams.values()) {
-      this.forget(stream, 'left')
-      stream.shut(stream.user.lost(reason, -1, malformed))
-    }
-    this.firstQueued = this.lastQueued = undefined
-  }
-
-  private gone = false
-
-  /** Ends everything at once. */
-  destroy(): void {
-    if (this.gone) return
-    this.gone = true
-    this.finishAll('connection closed', false)
-    this.output.close()
-    this.timers.remove(this.timer)
-    this.socket.destroy()
-    this.role.closed()
+    this.leaving = 'final'
+    this.writeGoaway(this.lastPeerStream, errorCode.none, '')
+    if (this.streams.size === 0) this.leave()
+    else this.timers.disarm(this.timer)
   }
 
   private expire(): void {
-    if (this.over) this.destroy()
-    else if (this.draining && this.role.isServer) this.sayLast()
-    else if (!this.settingsSeen) this.fault(errorCode.settingsTimeout, 'no SETTINGS in time')
-    else if (this.blockId !== 0) this.fault(errorCode.enhanceYourCalm, 'header block not complete in time')
-    else if (this.streams.size === 0) this.close()
+    if (this.phase === 'open') {
+      if (this.leaving === 'announced') this.sayLast()
+      else this.leave()
+    } else if (this.phase === 'closing') this.destroy()
+    else this.fail(errorCode.settingsTimeout, 'no SETTINGS in time')
   }
 
-  private checkPeer(): void {
-    const { pingIntervalMs, pingTimeoutMs } = this.limits
-    if (this.heard) {
-      this.heard = this.pinging = false
-      this.timers.arm(this.pingTimer, pingIntervalMs)
-    } else if (this.pinging) this.lose('no sign of life from the peer')
-    else {
-      this.pinging = true
-      this.sendPing(alivePing)
-      this.timers.arm(this.pingTimer, pingTimeoutMs)
-    }
+  /** Nothing is under way: says so, and ends our side. */
+  private leave(): void {
+    if (this.phase === 'closing' || this.phase === 'closed') return
+    if (this.isServer || this.leaving === 'no') this.writeGoaway(this.lastPeerStream, errorCode.none, '')
+    this.farewell('connection closed by us')
   }
 
-  // --- the socket
-
-  /** The socket takes bytes again. */
-  drained(): void {
-    this.output.drained()
+  /** A fault of the peer's that concerns the whole connection. @returns false */
+  private fail(code: number, reason: string): false {
+    if (this.phase === 'closing' || this.phase === 'closed') return false
+    this.writeGoaway(this.lastPeerStream, code, reason)
+    this.user.fault(reason)
+    this.farewell(reason)
+    return false
   }
 
-  end(): void {
-    this.ended_ = true
-    if (this.over) {
-      this.destroy()
-      return
-    }
-    this.finishAll('connection closed by the peer', false)
-    this.socket.end()
-    this.destroy()
+  /** Says what has been written, then FIN, and waits for the peer's, for a while. */
+  private farewell(reason: string): void {
+    this.phase = 'closing'
+    this.waiting.clear()
+    this.closeStreams(reason)
+    this.disarm()
+    this.timers.arm(this.timer, this.limits.goawayTimeoutMs)
+    this.finishOutput()
   }
 
-  close_(error?: SocketError): void {
-    this.finishAll(error?.message ?? 'connection closed by the peer', false)
-    this.destroy()
+  private finishOutput(): void {
+    this.output.flush()
+    if (!this.output.blocked) this.socket.end()
+  }
+
+  /** The connection is of no use any more. */
+  private lose(reason: string): void {
+    if (this.phase === 'closed') return
+    this.socket.destroy()
+    this.over(reason)
+  }
+
+  destroy(): void {
+    this.lose('connection closed by us')
+  }
+
+  private over(reason: string): void {
+    if (this.phase === 'closed') return
+    this.phase = 'closed'
+    this.output.close()
+    this.closeStreams(reason)
+    this.disarm()
+    this.timers.remove(this.timer)
+    this.user.over()
+  }
+
+  private closeStreams(reason: string): void {
+    for (const stream of this.streams.values()) stream.close(this.user.errorOf(errorCode.none, reason, false), true)
+  }
+
+  private disarm(): void {
+    for (const timer of [this.blockTimer, this.pingTimer, this.writeTimer]) this.timers.remove(timer)
+  }
+
+  private spendReset(): boolean {
+    return this.resets.spend() || this.fail(errorCode.enhanceYourCalm, 'too many resets')
+  }
+
+  private spendIdle(): boolean {
+    return this.idleFrames.spend() || this.fail(errorCode.enhanceYourCalm, 'too many frames that move nothing')
   }
 }
 
-/** Nobody: for a stream that ends before it began. */
-const abandoned: StreamUser = {
-  head() {},
-  bodyWanted() {},
-  bodyMoved() {},
-  bodyCancelled() {},
-  sent() {},
-  broke() {},
-  received() {},
-  lost: () => ({ kind: 'downstream-gone' }),
-  stalled() {},
-}
-
-const none = new Uint8Array(0)
-
-/** Our SETTINGS. */
-export function settingsOf(limits: Http2Limits, isServer: boolean, connectProtocol: boolean): Setting[] {
-  const settings: Setting[] = isServer
-    ? [[setting.maxConcurrentStreams, Math.min(limits.maxConcurrentStreams, 0xffff_ffff)]]
-    : [[setting.enablePush, 0]]
-  if (limits.streamWindowBytes !== defaultWindowBytes) settings.push([setting.initialWindowSize, limits.streamWindowBytes])
-  if (limits.maxFrameBytes !== minMaxFrameBytes) settings.push([setting.maxFrameSize, limits.maxFrameBytes])
-  settings.push([setting.maxHeaderListSize, limits.maxHeaderListBytes])
-  if (isServer) settings.push([setting.noPriorities, 1])
-  if (connectProtocol) settings.push([setting.enableConnectProtocol, 1])
-  return settings
-}
+/** Payloads of our PINGs: one asks whether the peer is there, the other whether it has seen our GOAWAY. */
+const question = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0)
+const farewell = Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0)

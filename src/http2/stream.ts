@@ -1,216 +1,163 @@
 /**
- * One stream of a connection: the body that goes out, with its flow control, and the one that comes in. RFC 9113
- * sections 5.1 and 5.2.
- *
- * What a head means is for whoever uses the stream: the server's exchange, or the client's call.
+ * One stream of a connection, either end's: a message in, a message out, and the windows of both. RFC 9113 sections 5
+ * and 8.1.
  */
 import type { ProxyError } from '../errors.ts'
 import type { Body, BodySink } from '../http/body.ts'
-import { kind, type Head } from '../http/head.ts'
-import type { TimerEntry } from '../timers.ts'
+import type { Head } from '../http/head.ts'
+import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import type { FieldBlock } from './field-block.ts'
-import { errorCode } from './frames.ts'
+import { errorCode, flag, frameHeaderBytes, frameType, maxWindowBytes, writeFrameHeader } from './frames.ts'
 import { IncomingBody, type IncomingOwner } from './incoming-body.ts'
-import type { Session } from './session.ts'
+import { trailersOf } from './message.ts'
+import type { Output } from './output.ts'
 
-/** Who speaks on a stream. */
+/** What a stream is for. */
 export interface StreamUser {
-  /** A head came on a stream that we opened. */
+  /** A header block that is not a trailer section. The block is valid during the call. */
   head(block: FieldBlock, ended: boolean): void
-  /** The peer's body has a consumer. */
-  bodyWanted(): void
-  /** Bytes of it came. */
-  bodyMoved(): void
-  /** Its consumer has left. */
-  bodyCancelled(): void
-  /** Our message is out, as far as its last frame. */
-  sent(): void
-  /** Our message cannot be completed: its source broke, or gave more or less than it said. */
-  broke(error: ProxyError): void
-  /** The peer's message is complete; on a stream that we opened, that is the end. */
+  /** Writes the head of our message. */
+  writeHead(ended: boolean): void
+  /** The peer's message is here, whole, and ours is not out. */
   received(): void
-  /**
-   * The stream ended before its time, by the peer's reset, by its fault, or with the connection.
-   *
-   * @param code the peer's error code, or -1
-   */
-  lost(reason: string, code: number, malformed: boolean): ProxyError
-  /** Nothing has moved for too long: our body waits for the peer, or its body does not come. */
-  stalled(sending: boolean): void
+  /** Our message is out, whole. */
+  sent(): void
+  /** The body of our message broke. When its head is not out, another message is still possible. */
+  broken(error: ProxyError, headPending: boolean): void
+  /** Somebody waits for the peer's body. */
+  bodyWanted(): void
+  /** Some of the peer's body has come, or has been taken. */
+  bodyProgressed(): void
+  /** Nobody wants the rest of the peer's body. */
+  bodyCancelled(): void
+  /** The peer, or nobody, is at work for too long. */
+  stalled(): void
+  /** Both ends are done, or the stream was broken off. Once, and last. */
+  closed(error: ProxyError | undefined): void
 }
 
-/** Fields of a trailer section that would speak about the connection. */
-const notInTrailers =
-  kind.host |
-  kind.contentLength |
-  kind.transferEncoding |
-  kind.connection |
-  kind.hopByHop |
-  kind.te |
-  kind.upgrade |
-  kind.expect
+/** The connection, as its streams see it. */
+export interface StreamConnection {
+  readonly output: Output
+  readonly timers: Timers
+  readonly writeStallTimeoutMs: number
+  readonly streamWindowBytes: number
+  /** What we may send on all streams together. */
+  sendWindow: number
+  /** Bodies that wait for their consumers grew, or shrank. */
+  buffered(bytes: number): void
+  /** The stream waits for the connection's window or its output. */
+  wait(stream: Stream): void
+  stopWaiting(stream: Stream): void
+  writeTrailers(streamId: number, text: string): void
+  writeWindowUpdate(streamId: number, bytes: number): void
+  writeReset(streamId: number, code: number): void
+  /** The stream is over. */
+  forget(stream: Stream, reset: boolean): void
+  /** The peer broke the rules on a stream. */
+  streamFault(stream: Stream, code: number, reason: string): void
+}
 
-export class Stream implements BodySink, IncomingOwner, TimerEntry {
+/** Body bytes in one DATA frame: what every peer takes. */
+const maxDataBytes = 16_384
+
+export class Stream implements BodySink, IncomingOwner {
   readonly id: number
   user!: StreamUser
-  sendWindow: number
-  receiveWindow: number
-  /** What the peer's Content-Length promises. */
-  expected: number | undefined
-  incoming: IncomingBody | undefined
-  /** Our END_STREAM, and the peer's. */
-  localDone = false
-  remoteDone = false
-  /** The peer's head is complete: another HEADERS frame is its trailers. */
-  headDone: boolean
-  closed = false
-  /** Body bytes, framing not counted. */
+  /** The peer's body, once its head has come and says that there is one. */
+  body: IncomingBody | undefined
+  /** The peer's head has come; the next header block is a trailer section. */
+  headSeen = false
+  /** Body bytes written. */
   sent = 0
-  received = 0
-  // A place in the queue of those that wait for the connection.
-  queued = false
-  nextQueued: Stream | undefined
-  // As an entry of the timer wheel.
-  deadlineMs = Infinity
-  slot = -1
-  previous: TimerEntry | undefined
-  next: TimerEntry | undefined
-  private readonly session: Session
-  private unacknowledged = 0
+  localEnded = false
+  remoteEnded = false
+  closed = false
+  /** Of our window's width; may be negative. RFC 9113 section 6.9.2. */
+  sendWindow: number
+  private readonly connection: StreamConnection
+  private receiveWindow: number
+  private owed = 0
+  private discarding = false
+  // Our message's body.
+  private active = false
+  private headPending = false
   private source: Body | undefined
   private remaining = Infinity
   private held: Uint8Array | undefined
   private heldAt = 0
   private heldEnd = 0
-  private dataAt = -1
-  private dataEpoch = -1
+  private lastEpoch = -1
+  private lastFrame = 0
+  private timer: TimerEntry | undefined
 
-  constructor(session: Session, id: number, sendWindow: number, receiveWindow: number, opened: boolean) {
-    this.session = session
+  constructor(connection: StreamConnection, id: number, sendWindow: number) {
+    this.connection = connection
     this.id = id
     this.sendWindow = sendWindow
-    this.receiveWindow = receiveWindow
-    this.headDone = !opened
+    this.receiveWindow = connection.streamWindowBytes
   }
 
-  // --- our body
+  // --- the peer's message
 
-  /** Sends a body. Its END_STREAM follows. */
-  begin(body: Body, length: number | undefined): void {
-    this.remaining = length ?? Infinity
-    this.source = body
-    body.start(this)
+  /** The peer's head has been understood. @returns its body, where it has one */
+  receiveHead(length: number | undefined, ended: boolean): IncomingBody | undefined {
+    this.headSeen = true
+    if (!ended) this.body = new IncomingBody(this, length)
+    else this.remoteEnded = true
+    return this.body
   }
 
-  data(bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.localDone || this.closed) return true
-    this.remaining -= end - start
-    if (this.remaining < 0) {
-      this.break({ kind: 'filter-failed', reason: 'the body is longer than its Content-Length' })
-      return true
-    }
-    const at = this.session.sendData(this, bytes, start, end)
-    if (at === end || this.closed) return true
-    this.held = bytes
-    this.heldAt = at
-    this.heldEnd = end
-    this.session.wait(this)
-    return false
+  /** @returns false when the peer sends more than its window has */
+  takeWindow(length: number): boolean {
+    this.receiveWindow -= length
+    return this.receiveWindow >= 0
   }
 
-  end(trailers?: Head): void {
-    if (this.localDone || this.closed) return
-    if (this.remaining > 0 && this.remaining !== Infinity) {
-      this.break({ kind: 'filter-failed', reason: 'the body is shorter than its Content-Length' })
+  receiveData(bytes: Uint8Array, start: number, end: number): void {
+    const { body } = this
+    if (!body || (body.length !== undefined && body.received + end - start > body.length)) {
+      const reason = body ? 'body longer than its content-length' : 'body where none may be'
+      this.connection.streamFault(this, errorCode.protocol, reason)
       return
     }
-    this.source = undefined
-    const lines = trailers ? trailers.serialize(notInTrailers) : ''
-    const { session } = this
-    if (lines !== '') session.sendTrailers(this, lines)
-    else session.endData(this, this.dataEpoch === session.outputEpoch ? this.dataAt : -1)
-    this.finishLocal()
+    if (body.receive(bytes, start, end)) this.credit(end - start)
+    else this.connection.buffered(end - start)
+    if (!this.closed) this.user.bodyProgressed()
   }
 
-  fail(error: ProxyError): void {
-    if (this.localDone || this.closed) return
-    this.source = undefined
-    this.user.broke(error)
-  }
-
-  /** Our last frame has been written. */
-  finishLocal(): void {
-    this.localDone = true
-    this.user.sent()
-    this.session.settle(this)
-  }
-
-  /** Where a DATA frame of ours starts, which may still become the last. */
-  wrote(size: number, at: number, epoch: number): void {
-    this.sent += size
-    this.dataAt = at
-    this.dataEpoch = epoch
-  }
-
-  get holds(): boolean {
-    return this.held !== undefined
-  }
-
-  /** There is room again: sends what was held back, then lets the source go on. */
-  pump(): void {
-    const { held, heldEnd } = this
-    if (!held || this.closed) return
-    const before = this.heldAt
-    this.heldAt = this.session.sendData(this, held, before, heldEnd)
-    if (this.heldAt < heldEnd) {
-      this.session.wait(this, this.heldAt > before)
+  /** The peer has ended its message. */
+  receiveEnd(trailers: Head | undefined): void {
+    const { body } = this
+    if (body?.length !== undefined && body.received < body.length) {
+      this.connection.streamFault(this, errorCode.protocol, 'body shorter than its content-length')
       return
     }
-    this.held = undefined
-    this.session.moved(this)
-    this.source?.resume()
+    this.remoteEnded = true
+    if (!this.localEnded) this.user.bodyProgressed()
+    body?.end(trailers)
+    this.settle()
+    if (!this.closed) this.user.received()
   }
 
-  /** Stops, and tells the source that nobody wants the rest. */
-  stopSending(reason: ProxyError): void {
-    const { source } = this
-    this.source = undefined
-    this.held = undefined
-    source?.cancel(reason)
+  receiveBlock(block: FieldBlock, ended: boolean): void {
+    if (!this.headSeen) {
+      this.user.head(block, ended)
+      return
+    }
+    const trailers = ended ? trailersOf(block) : 'a second head'
+    if (typeof trailers === 'string') this.connection.streamFault(this, errorCode.protocol, trailers)
+    else this.receiveEnd(trailers)
   }
 
-  private break(error: ProxyError): void {
-    this.stopSending(error)
-    this.user.broke(error)
-  }
-
-  // --- the peer's body
-
-  /** The peer's message has a body. */
-  expectBody(length: number | undefined): IncomingBody {
-    this.expected = length
-    return (this.incoming = new IncomingBody(this, length))
-  }
-
-  /** @param padding octets that came with the bytes and are nobody's */
-  receive(bytes: Uint8Array, start: number, end: number): void {
-    const size = end - start
-    this.received += size
-    const { incoming } = this
-    if (!incoming || size === 0) return
-    if (incoming.receive(bytes, start, end)) this.acknowledge(size)
-    else if (!this.closed) this.session.buffered += size
-    this.user.bodyMoved()
-  }
-
-  /** END_STREAM. @returns false when the body is not as long as promised */
-  finishRemote(trailers: Head | undefined): boolean {
-    if (this.expected !== undefined && this.received !== this.expected) return false
-    this.remoteDone = true
-    this.incoming?.end(trailers)
-    this.user.received()
-    this.session.settle(this)
-    return true
+  /** Bytes that need no room any more, padding among them: the peer may send as many again. */
+  credit(bytes: number): void {
+    if (this.remoteEnded || this.closed || this.discarding) return
+    this.owed += bytes
+    if (this.owed * 2 < this.connection.streamWindowBytes) return
+    this.connection.writeWindowUpdate(this.id, this.owed)
+    this.receiveWindow += this.owed
+    this.owed = 0
   }
 
   bodyWanted(): void {
@@ -218,50 +165,196 @@ export class Stream implements BodySink, IncomingOwner, TimerEntry {
   }
 
   bodyConsumed(bytes: number): void {
-    this.session.buffered -= bytes
-    this.session.creditConnection(0)
-    this.acknowledge(bytes)
+    this.connection.buffered(-bytes)
+    this.credit(bytes)
+    if (!this.closed) this.user.bodyProgressed()
   }
 
   bodyCancelled(): void {
+    this.discarding = true
     if (!this.closed) this.user.bodyCancelled()
   }
 
-  /** Octets that the peer may send again on this stream. */
-  acknowledge(octets: number): void {
-    if (this.remoteDone || this.closed) return
-    this.unacknowledged += octets
-    if (this.unacknowledged < this.session.streamThreshold) return
-    this.receiveWindow += this.unacknowledged
-    this.session.sendWindowUpdate(this.id, this.unacknowledged)
-    this.unacknowledged = 0
+  // --- our message
+
+  /** Sends our message, whose head the user writes when it is time to. */
+  send(body: Body | undefined): void {
+    if (!body || body.length === 0) {
+      body?.cancel()
+      this.user.writeHead(true)
+      this.finishLocal()
+      return
+    }
+    this.source = body
+    this.remaining = body.length ?? Infinity
+    this.active = this.headPending = true
+    body.start(this)
+    if (this.active) this.flushHead()
+  }
+
+  data(bytes: Uint8Array, start: number, end: number): boolean {
+    if (!this.active) return true
+    this.remaining -= end - start
+    if (this.remaining < 0) {
+      this.break({ kind: 'filter-failed', reason: 'the body is longer than its Content-Length' })
+      return true
+    }
+    this.flushHead()
+    this.held = bytes
+    this.heldAt = start
+    this.heldEnd = end
+    if (this.pump(Infinity) === 'done') {
+      this.held = undefined
+      return true
+    }
+    this.watch(this.connection.writeStallTimeoutMs)
+    return false
+  }
+
+  end(trailers?: Head): void {
+    if (!this.active) return
+    if (this.remaining > 0 && this.remaining !== Infinity) {
+      this.break({ kind: 'filter-failed', reason: 'the body is shorter than its Content-Length' })
+      return
+    }
+    const { connection } = this
+    this.active = false
+    this.source = undefined
+    const text = trailers ? trailers.serialize(0) : ''
+    if (text !== '') {
+      this.flushHead()
+      connection.writeTrailers(this.id, text)
+    } else if (this.headPending) {
+      this.headPending = false
+      this.user.writeHead(true)
+    } else if (this.lastEpoch === connection.output.epoch)
+      connection.output.bytes[this.lastFrame + 4]! |= flag.endStream // the last DATA frame has not left yet
+    else {
+      const at = connection.output.reserve(frameHeaderBytes)
+      writeFrameHeader(connection.output.bytes, at, 0, frameType.data, flag.endStream, this.id)
+    }
+    this.finishLocal()
+  }
+
+  fail(error: ProxyError): void {
+    if (!this.active) return
+    const { headPending } = this
+    this.active = this.headPending = false
+    this.source = undefined
+    this.user.broken(error, headPending)
+  }
+
+  /** @returns false when the window would be wider than any may be */
+  widen(bytes: number): boolean {
+    this.sendWindow += bytes
+    if (this.sendWindow > maxWindowBytes) return false
+    if (this.held && this.sendWindow > 0) this.connection.wait(this)
+    return true
+  }
+
+  /** Its turn among those that wait. @returns what it waits for now */
+  goOn(): 'done' | 'stream' | 'connection' | 'turn' {
+    const { sent } = this
+    const state = this.held ? this.pump(maxDataBytes) : 'done'
+    if (this.sent > sent) this.watch(this.connection.writeStallTimeoutMs)
+    if (state === 'done' && this.held) {
+      this.held = undefined
+      this.unwatch()
+      this.source?.resume()
+    }
+    return state
+  }
+
+  private pump(most: number): 'done' | 'stream' | 'connection' | 'turn' {
+    const { connection, held } = this
+    const { output } = connection
+    const stop = this.sent + most
+    while (this.heldAt < this.heldEnd) {
+      if (this.sent >= stop) return 'turn'
+      if (this.sendWindow <= 0) return 'stream'
+      const size = Math.min(this.heldEnd - this.heldAt, maxDataBytes, this.sendWindow, connection.sendWindow)
+      if (size <= 0 || !output.takes(frameHeaderBytes + size)) {
+        connection.wait(this)
+        return 'connection'
+      }
+      const at = output.reserve(frameHeaderBytes + size)
+      writeFrameHeader(output.bytes, at, size, frameType.data, 0, this.id)
+      output.bytes.set(held!.subarray(this.heldAt, this.heldAt + size), at + frameHeaderBytes)
+      this.lastFrame = at
+      this.lastEpoch = output.epoch
+      this.heldAt += size
+      this.sent += size
+      this.sendWindow -= size
+      connection.sendWindow -= size
+    }
+    return 'done'
+  }
+
+  private flushHead(): void {
+    if (!this.headPending) return
+    this.headPending = false
+    this.user.writeHead(false)
+  }
+
+  private break(error: ProxyError): void {
+    const { headPending } = this
+    this.stopSending(error)
+    this.user.broken(error, headPending)
+  }
+
+  private stopSending(error: ProxyError): void {
+    const { source } = this
+    this.active = this.headPending = false
+    this.source = this.held = undefined
+    this.connection.stopWaiting(this)
+    source?.cancel(error)
+  }
+
+  private finishLocal(): void {
+    this.localEnded = true
+    this.user.sent()
+    this.settle()
   }
 
   // --- the end
 
-  expire(): void {
-    if (this.closed) return
-    if (this.held) this.user.stalled(true)
-    else if (this.incoming?.wanted) this.user.stalled(false)
+  private settle(): void {
+    if (this.localEnded && this.remoteEnded && !this.closed) this.close(undefined, false)
   }
 
-  /** Ends both directions at once; the session has forgotten the stream already. */
-  shut(error: ProxyError): void {
-    this.stopSending(error)
-    this.incoming?.fail(error)
-  }
-
-  /** Ends the stream with RST_STREAM. */
+  /** Breaks the stream off, and tells the peer. */
   reset(code: number, error: ProxyError): void {
     if (this.closed) return
-    this.session.sendReset(this, code)
-    this.shut(error)
+    this.connection.writeReset(this.id, code)
+    this.close(error, true)
   }
 
-  /** Our answer is out and theirs is not wanted: a peer that is still sending may stop. RFC 9113 section 8.1. */
-  stopPeer(): void {
+  /** Done, though one of the messages is not: nobody wants the rest of it. RFC 9113 section 8.1. */
+  abandon(code: number): void {
     if (this.closed) return
-    this.session.sendReset(this, errorCode.none)
-    this.incoming?.fail({ kind: 'downstream-gone' })
+    this.connection.writeReset(this.id, code)
+    this.close(undefined, true)
+  }
+
+  /** The stream is over: it was reset by the peer, or its connection is gone. */
+  close(error: ProxyError | undefined, reset: boolean): void {
+    if (this.closed) return
+    this.closed = true
+    if (this.timer) this.connection.timers.remove(this.timer)
+    this.connection.forget(this, reset)
+    if (!this.remoteEnded) this.body?.fail(error ?? { kind: 'downstream-gone' })
+    if (!this.localEnded) this.stopSending(error ?? { kind: 'downstream-gone' })
+    this.user.closed(error)
+  }
+
+  /** Has `stalled` called after a while. */
+  watch(timeoutMs: number): void {
+    if (this.closed) return
+    this.timer ??= createTimerEntry(() => this.user.stalled())
+    this.connection.timers.arm(this.timer, timeoutMs)
+  }
+
+  unwatch(): void {
+    if (this.timer) this.connection.timers.disarm(this.timer)
   }
 }
