@@ -103,6 +103,8 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   private readonly waiting = new Set<Stream>()
   private serving = false
   private readonly remembered = new Map<number, 'ours' | 'theirs'>()
+  /** So many were reset that nobody knows which: frames of any closed stream may be late. */
+  private forgetful = false
   private lastPeerStream = 0
   private nextStream: number
   // The frame that is being read.
@@ -409,7 +411,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
       return undefined
     }
     if (streamId <= this.lastPeerStream) {
-      if (this.remembered.has(streamId)) this.lateFrame(streamId)
+      if (this.forgetful || this.remembered.has(streamId)) this.lateFrame(streamId)
       else this.fail(errorCode.streamClosed, 'HEADERS on a closed stream')
       return undefined
     }
@@ -428,7 +430,8 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
 
   /** A frame of a stream that is over. What was under way when we reset it is ignored. RFC 9113 section 5.1. */
   private lateFrame(streamId: number): void {
-    if (this.remembered.get(streamId) === 'ours') return
+    const whose = this.remembered.get(streamId)
+    if (whose === 'ours' || (whose === undefined && this.forgetful)) return
     if (!this.spendReset()) return
     this.writeReset(streamId, errorCode.streamClosed)
     this.remember(streamId, 'ours')
@@ -628,6 +631,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     if (this.remembered.size <= maxRemembered) return
     for (const oldest of this.remembered.keys()) {
       this.remembered.delete(oldest)
+      this.forgetful = true
       return
     }
   }
