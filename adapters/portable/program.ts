@@ -18,6 +18,9 @@ export interface OpenedRuntime {
 /** Makes what a runtime lends us, with or without what only it does better. */
 export type OpenRuntime = (options: { readonly fastSockets: boolean }) => Promise<OpenedRuntime>
 
+/** Ctrl-C reaches everybody in the terminal, and npm passes on to us what it got: that is one wish, told twice. */
+const sameSignalMs = 200
+
 export async function runProgram(openRuntime: OpenRuntime): Promise<void> {
   const lines = createLines(1)
   let exitCode: number
@@ -40,8 +43,14 @@ function createIo(lines: BufferedLines, openRuntime: OpenRuntime): Io {
     err: (text) => writeAll(2, text),
     readStdin: () => text(process.stdin),
     onStopSignal(f) {
-      process.on('SIGINT', f)
-      process.on('SIGTERM', f)
+      let lastMs = -Infinity
+      const heard = (): void => {
+        const nowMs = performance.now()
+        if (nowMs - lastMs > sameSignalMs) f()
+        lastMs = nowMs
+      }
+      process.on('SIGINT', heard)
+      process.on('SIGTERM', heard)
     },
     async openHost({ logLevel, fastSockets }): Promise<Host> {
       const { runtime, note } = await openRuntime({ fastSockets })

@@ -18,7 +18,8 @@ const before = name === 'deno' ? ['run', '-A', main] : [main]
 interface Running {
   out(): string
   err(): string
-  signal(name: 'SIGINT' | 'SIGTERM'): void
+  signal(name: 'SIGINT' | 'SIGTERM' | 'SIGKILL'): void
+  hasEnded(): boolean
   readonly ended: Promise<number | null>
 }
 
@@ -31,10 +32,7 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
-  for (const each of running) {
-    each.signal('SIGTERM')
-    each.signal('SIGTERM')
-  }
+  for (const each of running) each.signal('SIGKILL')
   await Promise.all(running.map(({ ended }) => ended))
   await rm(folder, { recursive: true, force: true })
 })
@@ -55,6 +53,7 @@ function launch(argv: readonly string[], environment: Record<string, string> = {
     signal(signal) {
       if (child.exitCode === null && child.signalCode === null) process.kill(child.pid!, signal)
     },
+    hasEnded: () => child.exitCode !== null || child.signalCode !== null,
     ended: new Promise((resolve) => child.once('close', resolve)),
   }
   running.push(launched)
@@ -150,6 +149,9 @@ test('a second signal does not wait for what is in flight', async () => {
   held.on('error', () => {})
   program.signal('SIGINT')
   await until(() => program.out().includes('"draining"'))
+  program.signal('SIGINT') // the same Ctrl-C, passed on by npm
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  expect(program.hasEnded()).toBe(false)
   program.signal('SIGINT')
   expect(await program.ended).toBe(1)
   client.destroy()
