@@ -6,9 +6,11 @@ import { bind, untilDrained } from './control/doors.ts'
 import { readAdminTls, readToken } from './control/operator-files.ts'
 import { StartRefusal } from './control/start-refusal.ts'
 import { readTunnelAccess, type TunnelAccess } from './control/tunnel-access.ts'
-import { describeError } from './errors.ts'
+import { describeError, type ProxyError } from './errors.ts'
 import { defaultHttp1Limits, type Http1Limits } from './http1/limits.ts'
 import { createHttp1Server, type Http1Server } from './http1/server.ts'
+import { defaultHttp2Limits, type Http2Limits } from './http2/limits.ts'
+import { createHttp2Server, type Http2Server } from './http2/server.ts'
 import { createAccessLog } from './observe/access-log.ts'
 import { createRequestMetrics, type RequestMetrics } from './observe/request-metrics.ts'
 import { createServiceMetrics } from './observe/service-metrics.ts'
@@ -109,7 +111,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   if (options.origin !== undefined) control.load(originConfig(options.origin))
   await loadFirst(control, follower)
 
-  const servers: Http1Server[] = []
+  const servers: (Http1Server | Http2Server)[] = []
   const serviceMetrics = createServiceMetrics({
     version,
     runtime: runtime.name,
@@ -165,20 +167,26 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
 
   async function open(): Promise<Address> {
     for (const { address, entrance } of listenOf(options, access)) {
-      const server = createHttp1Server({
+      const service = {
         ...common,
         handler: proxy.fetch,
-        scheme: 'http',
+        scheme: 'http' as const,
         entrance,
-        onError(error, peer) {
+        onError(error: ProxyError, peer: Address) {
           serviceMetrics.refused(error)
           if (error.kind !== 'bad-request') log.error('request failed', { error: describeError(error) })
           else log.debug('request refused', { error: describeError(error), peer: peer.host })
         },
+      }
+      const http2 = createHttp2Server({
+        ...service,
+        limits: http2LimitsOf(options),
+        afterTurn: (f) => runtime.afterTurn(f),
       })
+      const server = createHttp1Server({ ...service, http2: (socket) => http2.accept(socket) })
       const listener = await bind(runtime, address, {}, server, '--listen')
       listeners.push(listener)
-      servers.push(server)
+      servers.push(server, http2)
       entries.push({ address: listener.address, entrance })
     }
     const listener = await bind(runtime, options.admin, adminTls ? { tls: adminTls } : {}, adminServer, '--admin')
@@ -350,6 +358,18 @@ function limitsOf(options: Options): Http1Limits {
     bodyStallTimeoutMs: options.stallTimeoutMs,
     writeStallTimeoutMs: options.stallTimeoutMs,
     upgradeIdleTimeoutMs: options.upgradeIdleTimeoutMs,
+  }
+}
+
+function http2LimitsOf(options: Options): Http2Limits {
+  return {
+    ...defaultHttp2Limits,
+    maxHeaderListBytes: options.maxHeadBytes,
+    maxFieldLines: options.maxFieldLines,
+    headTimeoutMs: options.headTimeoutMs,
+    idleTimeoutMs: options.idleTimeoutMs,
+    bodyStallTimeoutMs: options.stallTimeoutMs,
+    writeStallTimeoutMs: options.stallTimeoutMs,
   }
 }
 

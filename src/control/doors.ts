@@ -35,7 +35,11 @@ export async function bind(
 }
 
 /** @returns whether every connection was gone before the grace period was over */
-export function untilDrained({ clock }: Runtime, servers: readonly Http1Server[], graceMs: number): Promise<boolean> {
+export function untilDrained(
+  { clock }: Runtime,
+  servers: readonly Pick<Http1Server, 'connections'>[],
+  graceMs: number,
+): Promise<boolean> {
   const idle = (): boolean => servers.every(({ connections }) => connections.size === 0)
   if (idle()) return Promise.resolve(true)
   const endMs = clock.now() + graceMs

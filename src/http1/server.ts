@@ -25,6 +25,8 @@ import { reasonPhrase } from './reason.ts'
 export interface Http1ServerOptions extends ExchangeOptions {
   readonly handler: Handler
   readonly limits: Http1Limits
+  /** Takes over the connection of a client that begins with HTTP/2's preface. Absent: it is answered 505. */
+  readonly http2?: ((socket: Socket) => SocketEvents) | undefined
   /** Answers a request that the engine itself must refuse, when no handler has seen it. Defaults to a line of text. */
   readonly refuse?: (error: ProxyError) => Response
   /** Told of each refused message and each handler that threw. */
@@ -183,6 +185,10 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       return false
     }
     this.at = found.next
+    if (found.text === prefaceLine && this.options.http2) {
+      this.handOver(this.options.http2)
+      return false
+    }
     const head = parseRequestHead(found, this.limits, this.before)
     if ('kind' in head) {
       this.refuse(head)
@@ -191,6 +197,19 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     this.before = head
     this.begin(head)
     return true
+  }
+
+  /** RFC 9113 section 3.3: a client that knows beforehand speaks HTTP/2 from the first byte. */
+  private handOver(accept: (socket: Socket) => SocketEvents): void {
+    const { bytes, at, end_ } = this
+    this.phase = 'closed'
+    this.at = end_
+    this.timers.remove(this.timer)
+    this.shared.connections.delete(this)
+    const events = accept(this.socket)
+    events.data(prefaceHead, 0, prefaceHead.length)
+    if (at < end_) events.data(bytes, at, end_)
+    if (this.peerEnded) events.end()
   }
 
   private begin(request: RequestHead): void {
@@ -620,6 +639,10 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
 }
 
 const noBytes = new Uint8Array(0)
+
+/** What HTTP/2's preface is to an HTTP/1.1 parser: a request head, and bytes behind it. RFC 9113 section 3.4. */
+const prefaceLine = 'PRI * HTTP/2.0\r\n'
+const prefaceHead = new TextEncoder().encode(`${prefaceLine}\r\n`)
 
 function discard(response: Response): void {
   try {

@@ -40,6 +40,8 @@ export interface SendOptions {
   readonly exchange?: Exchange | undefined
   /** Ends the attempt, where there is no exchange to say that the client left. */
   readonly signal?: AbortSignal | undefined
+  /** Called once, when the exchange is over, however it ended. */
+  readonly onOver?: () => void
 }
 
 /** Kinds of request field that HTTP/2 says otherwise, or has no place for. RFC 9113 section 8.2.2. */
@@ -146,7 +148,7 @@ export class Http2Connection implements SessionUser {
     this.options.onCapacity?.(this)
   }
 
-  goneAway(): void {
+  leaving(): void {
     this.retire()
   }
 
@@ -330,6 +332,7 @@ class ClientStream implements StreamUser {
       reject(new ProxyFailure(told))
     }
     this.cancelUnsent()
+    this.how.onOver?.()
     connection.options.onCapacity?.(connection)
   }
 

@@ -104,7 +104,7 @@ class ServerConnection implements SessionUser {
   }
 
   ready(): void {}
-  goneAway(): void {}
+  leaving(): void {}
   idle(): void {}
 
   fault(reason: string): void {

@@ -47,8 +47,8 @@ export interface SessionUser {
   errorOf(code: number, reason: string, unprocessed: boolean): ProxyError
   /** The peer's first settings are here. */
   ready(): void
-  /** The peer will not act on streams above `lastStreamId`. */
-  goneAway(lastStreamId: number): void
+  /** No new streams: the peer has said so (GOAWAY), or the connection is about to be closed. */
+  leaving(): void
   /** The last stream is over. */
   idle(): void
   /** The peer broke the rules, of a stream or of all. */
@@ -534,7 +534,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     else {
       const last = readUint31(bytes, start)
       const code = readUint32(bytes, start + 4)
-      this.user.goneAway(last)
+      this.user.leaving()
       if (this.isServer) {
         if (this.leaving !== 'final') this.sayLast()
         return
@@ -821,6 +821,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   private farewell(reason: string): void {
     this.phase = 'closing'
     this.waiting.clear()
+    this.user.leaving()
     this.closeStreams(reason)
     this.disarm()
     this.timers.arm(this.timer, this.limits.goawayTimeoutMs)

@@ -79,6 +79,7 @@ export class Stream implements BodySink, IncomingOwner {
   private receiveWindow: number
   private owed = 0
   private discarding = false
+  private buffered = 0
   // Our message's body.
   private active = false
   private headPending = false
@@ -121,8 +122,12 @@ export class Stream implements BodySink, IncomingOwner {
       this.connection.streamFault(this, errorCode.protocol, reason)
       return
     }
-    if (body.receive(bytes, start, end)) this.credit(end - start)
-    else this.connection.buffered(end - start)
+    const size = end - start
+    this.buffer(size)
+    if (body.receive(bytes, start, end)) {
+      this.buffer(-size)
+      this.credit(size)
+    }
     if (!this.closed) this.user.bodyProgressed()
   }
 
@@ -160,12 +165,22 @@ export class Stream implements BodySink, IncomingOwner {
     this.owed = 0
   }
 
+  /**
+   * Bytes that wait for their consumer. Once the stream is over they do not count: nobody may ever take them, and then
+   * they must not narrow the connection for good.
+   */
+  private buffer(bytes: number): void {
+    if (this.closed) return
+    this.buffered += bytes
+    this.connection.buffered(bytes)
+  }
+
   bodyWanted(): void {
     this.user.bodyWanted()
   }
 
   bodyConsumed(bytes: number): void {
-    this.connection.buffered(-bytes)
+    this.buffer(-bytes)
     this.credit(bytes)
     if (!this.closed) this.user.bodyProgressed()
   }
@@ -339,6 +354,7 @@ export class Stream implements BodySink, IncomingOwner {
   /** The stream is over: it was reset by the peer, or its connection is gone. */
   close(error: ProxyError | undefined, reset: boolean): void {
     if (this.closed) return
+    this.buffer(-this.buffered)
     this.closed = true
     if (this.timer) this.connection.timers.remove(this.timer)
     this.connection.forget(this, reset)
