@@ -69,4 +69,3 @@ describe('the connection window outlives', () => {
     client.destroy()
   })
 })
-
