@@ -50,7 +50,7 @@ export class HeadMemo {
   remember(socket: Pick<Socket, 'equal'>, bytes: Uint8Array, start: number, end: number): void {
     if (socket.equal === undefined || this.misses >= maxMisses || this.seen++ === 0 || end - start > maxBlockBytes)
       return
-    this.block = bytes.slice(start, end)
+    this.block = new Uint8Array(bytes.subarray(start, end)) // a copy; Node's Buffer.slice() makes none
     this.head = undefined
   }
 }
