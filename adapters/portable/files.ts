@@ -54,9 +54,11 @@ function watch(paths: readonly string[], changed: () => void): { close(): void }
   let settle: NodeJS.Timeout | undefined
   let seen: string | undefined
   let closed = false
-  let early = false // something changed before we knew what it was like
+  let early = false // something changed, maybe before we first looked: what we saw may have it in it already
+  let settling = true
+  let settled: NodeJS.Timeout | undefined
   const notice = (): void => {
-    early ||= seen === undefined
+    early ||= settling
     clearTimeout(settle)
     settle = setTimeout(() => void look(), settleMs)
   }
@@ -64,6 +66,7 @@ function watch(paths: readonly string[], changed: () => void): { close(): void }
     const now = await signature(paths)
     if (closed || (now === seen && !early)) return
     const told = seen !== undefined || early
+    settled ??= setTimeout(() => (settling = false), pollMs).unref()
     seen = now
     early = false
     if (told) changed()
@@ -84,6 +87,7 @@ function watch(paths: readonly string[], changed: () => void): { close(): void }
     close() {
       closed = true
       clearTimeout(settle)
+      clearTimeout(settled)
       clearInterval(poll)
       for (const watcher of watchers) watcher.close()
     },
