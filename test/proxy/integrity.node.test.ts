@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Agent, request } from 'undici8'
+import { openRuntime } from '../../adapters/node/runtime.ts'
 import { startProxy, toBackend, type Rig, type WireRule } from '../support/proxy.ts'
 import { until } from '../support/runtime.ts'
 
@@ -131,114 +132,128 @@ const failedOf = (rig: Rig): unknown[] =>
     .filter(({ error, flags }) => error !== undefined || flags.includes('U'))
     .map(({ path, error }) => [path, error])
 
-test(
-  '2,000 mixed requests at once: every byte arrives, and not one connection is reset',
-  { timeout: 60_000 },
-  async () => {
-    await using rig = await startProxy(rules(url))
-    const agent = new Agent({ pipelining: 1 })
+const { runtime: fast, note } = await openRuntime({ fastSockets: true })
+const { runtime: plain } = await openRuntime({ fastSockets: false })
+
+test('fast sockets are at hand: what follows is about both kinds', () => expect(note).toBeUndefined())
+
+describe.each([
+  ['fast sockets', fast],
+  ['public sockets', plain],
+])('%s', (_, runtime) => {
+  test(
+    '2,000 mixed requests at once: every byte arrives, and not one connection is reset',
+    { timeout: 60_000 },
+    async () => {
+      await using rig = await startProxy(rules(url), { runtime })
+      const agent = new Agent({ pipelining: 1 })
+      const origin = `http://127.0.0.1:${rig.port}`
+      await Promise.all(
+        Array.from({ length: 2_000 }, (_, i) => mix[i % mix.length]!(origin, agent, Math.floor(i / mix.length))),
+      )
+      await rig.recorded(2_000)
+      expect(failedOf(rig)).toEqual([])
+      expect(rig.proxy.stats.inFlight).toBe(0)
+      await agent.destroy()
+    },
+  )
+
+  test('new configs every few milliseconds under load: not one request fails', { timeout: 60_000 }, async () => {
+    await using rig = await startProxy(rules(url), { runtime })
+    const agent = new Agent({ pipelining: 1, connections: 64 })
     const origin = `http://127.0.0.1:${rig.port}`
+    let version = 1
+    let over = false
+    const pushing = (async () => {
+      while (!over) {
+        version++
+        // The backend by address or by name, with other rules around it: pools come and go.
+        const backend = version % 2 === 0 ? url : url.replace('127.0.0.1', 'localhost')
+        const around = Array.from({ length: version % 20 }, (_, i) => ({
+          hostnames: [`h${i}.example`],
+          ...toBackend(url)[0],
+        }))
+        rig.apply([...around, ...rules(backend)], { version })
+        await new Promise((resolve) => setTimeout(resolve, 3))
+      }
+    })()
     await Promise.all(
       Array.from({ length: 2_000 }, (_, i) => mix[i % mix.length]!(origin, agent, Math.floor(i / mix.length))),
     )
+    over = true
+    await pushing
+    expect(version).toBeGreaterThan(20)
     await rig.recorded(2_000)
     expect(failedOf(rig)).toEqual([])
-    expect(rig.proxy.stats.inFlight).toBe(0)
     await agent.destroy()
-  },
-)
-
-test('new configs every few milliseconds under load: not one request fails', { timeout: 60_000 }, async () => {
-  await using rig = await startProxy(rules(url))
-  const agent = new Agent({ pipelining: 1, connections: 64 })
-  const origin = `http://127.0.0.1:${rig.port}`
-  let version = 1
-  let over = false
-  const pushing = (async () => {
-    while (!over) {
-      version++
-      // The backend by address or by name, with other rules around it: pools come and go.
-      const backend = version % 2 === 0 ? url : url.replace('127.0.0.1', 'localhost')
-      const around = Array.from({ length: version % 20 }, (_, i) => ({
-        hostnames: [`h${i}.example`],
-        ...toBackend(url)[0],
-      }))
-      rig.apply([...around, ...rules(backend)], { version })
-      await new Promise((resolve) => setTimeout(resolve, 3))
-    }
-  })()
-  await Promise.all(
-    Array.from({ length: 2_000 }, (_, i) => mix[i % mix.length]!(origin, agent, Math.floor(i / mix.length))),
-  )
-  over = true
-  await pushing
-  expect(version).toBeGreaterThan(20)
-  await rig.recorded(2_000)
-  expect(failedOf(rig)).toEqual([])
-  await agent.destroy()
-})
-
-test('those who leave in between break nobody else', { timeout: 60_000 }, async () => {
-  await using rig = await startProxy(rules(url), { pool: { maxConnections: 16, maxWaiting: 5_000 } })
-  const agent = new Agent({ pipelining: 1, connections: 128 })
-  const origin = `http://127.0.0.1:${rig.port}`
-  const leaving = Array.from({ length: 300 }, async (_, i) => {
-    const controller = new AbortController()
-    setTimeout(() => controller.abort(), i % 40)
-    const big = i % 2 === 0 ? { method: 'POST' as const, body: upload(bytesOf(`l${i}`, 2_000_000), i) } : {}
-    const path = i % 2 === 0 ? '/hash' : `/bytes/l${i}/2000000`
-    const answered = await request(origin + path, { dispatcher: agent, signal: controller.signal, ...big }).catch(
-      () => undefined,
-    )
-    await answered?.body.arrayBuffer().catch(() => undefined)
   })
-  const staying = Array.from({ length: 600 }, (_, i) => mix[i % mix.length]!(origin, agent, Math.floor(i / mix.length)))
-  await Promise.all([...leaving, ...staying])
-  await until(() => rig.proxy.stats.inFlight === 0)
-  const upstream = rig.records.filter(({ error }) => error?.kind === 'upstream')
-  expect(upstream).toEqual([])
-  await agent.destroy()
-})
 
-test('an answer before the request has been read arrives whole', { timeout: 30_000 }, async () => {
-  await using rig = await startProxy(rules(url))
-  const origin = `http://127.0.0.1:${rig.port}`
-  for (let i = 0; i < 20; i++) {
-    const agent = new Agent()
-    const { statusCode, body } = await request(`${origin}/early`, {
-      dispatcher: agent,
-      method: 'POST',
-      body: bytesOf('early', 500_000),
+  test('those who leave in between break nobody else', { timeout: 60_000 }, async () => {
+    await using rig = await startProxy(rules(url), { runtime, pool: { maxConnections: 16, maxWaiting: 5_000 } })
+    const agent = new Agent({ pipelining: 1, connections: 128 })
+    const origin = `http://127.0.0.1:${rig.port}`
+    const leaving = Array.from({ length: 300 }, async (_, i) => {
+      const controller = new AbortController()
+      setTimeout(() => controller.abort(), i % 40)
+      const big = i % 2 === 0 ? { method: 'POST' as const, body: upload(bytesOf(`l${i}`, 2_000_000), i) } : {}
+      const path = i % 2 === 0 ? '/hash' : `/bytes/l${i}/2000000`
+      const answered = await request(origin + path, { dispatcher: agent, signal: controller.signal, ...big }).catch(
+        () => undefined,
+      )
+      await answered?.body.arrayBuffer().catch(() => undefined)
     })
-    expect([statusCode, await body.text()]).toEqual([413, 'no, thanks'])
+    const staying = Array.from({ length: 600 }, (_, i) =>
+      mix[i % mix.length]!(origin, agent, Math.floor(i / mix.length)),
+    )
+    await Promise.all([...leaving, ...staying])
+    await until(() => rig.proxy.stats.inFlight === 0)
+    const upstream = rig.records.filter(({ error }) => error?.kind === 'upstream')
+    expect(upstream).toEqual([])
     await agent.destroy()
-  }
-})
-
-test('readers who take nothing hold their backends back', { timeout: 60_000 }, async () => {
-  const size = 200_000_000
-  let written = 0
-  const chunk = Buffer.alloc(100_000)
-  const endless = createServer((_, response) => {
-    const more = (): void => {
-      while (!response.destroyed && response.write(chunk)) written += chunk.length
-      written += chunk.length
-    }
-    response.on('drain', more)
-    more()
   })
-  await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve))
-  await using rig = await startProxy(toBackend(`http://127.0.0.1:${(endless.address() as AddressInfo).port}`))
-  const agent = new Agent({ pipelining: 1 })
-  const readers = 10
-  const answers = await Promise.all(
-    Array.from({ length: readers }, () => request(`http://127.0.0.1:${rig.port}/`, { dispatcher: agent })),
-  )
-  await new Promise((resolve) => setTimeout(resolve, 1_000))
-  // What the system's own buffers of two connections hold is all that is on its way.
-  expect(written / readers).toBeLessThan(size / 5)
-  for (const { body } of answers) body.on('error', () => {}).destroy()
-  await agent.destroy()
-  endless.closeAllConnections()
-  endless.close()
+
+  test('an answer before the request has been read arrives whole', { timeout: 30_000 }, async () => {
+    await using rig = await startProxy(rules(url), { runtime })
+    const origin = `http://127.0.0.1:${rig.port}`
+    for (let i = 0; i < 20; i++) {
+      const agent = new Agent()
+      const { statusCode, body } = await request(`${origin}/early`, {
+        dispatcher: agent,
+        method: 'POST',
+        body: bytesOf('early', 500_000),
+      })
+      expect([statusCode, await body.text()]).toEqual([413, 'no, thanks'])
+      await agent.destroy()
+    }
+  })
+
+  test('readers who take nothing hold their backends back', { timeout: 60_000 }, async () => {
+    const size = 200_000_000
+    let written = 0
+    const chunk = Buffer.alloc(100_000)
+    const endless = createServer((_, response) => {
+      const more = (): void => {
+        while (!response.destroyed && response.write(chunk)) written += chunk.length
+        written += chunk.length
+      }
+      response.on('drain', more)
+      more()
+    })
+    await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve))
+    await using rig = await startProxy(toBackend(`http://127.0.0.1:${(endless.address() as AddressInfo).port}`), {
+      runtime,
+    })
+    const agent = new Agent({ pipelining: 1 })
+    const readers = 10
+    const answers = await Promise.all(
+      Array.from({ length: readers }, () => request(`http://127.0.0.1:${rig.port}/`, { dispatcher: agent })),
+    )
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    // What the system's own buffers of two connections hold is all that is on its way.
+    expect(written / readers).toBeLessThan(size / 5)
+    for (const { body } of answers) body.on('error', () => {}).destroy()
+    await agent.destroy()
+    endless.closeAllConnections()
+    endless.close()
+  })
 })

@@ -8,7 +8,7 @@ import type { RequestRecord } from '../../src/proxy/record.ts'
 import { toResponse } from '../../src/proxy/respond.ts'
 import type { Address, Exchange, Handler } from '../../src/runtime.ts'
 import { createTimers, type Timers } from '../../src/timers.ts'
-import { runtime } from './runtime.ts'
+import { runtime as ours } from './runtime.ts'
 
 export type WireRule = NonNullable<NonNullable<WireConfig['rules']>[number]>
 
@@ -40,7 +40,7 @@ export function configOf(rules: readonly WireRule[], more: Partial<WireConfig> =
 }
 
 export async function startProxy(rules: readonly WireRule[], options: RigOptions = {}): Promise<Rig> {
-  const { config, limits, host = '127.0.0.1', exchange: change, ...own } = options
+  const { config, limits, host = '127.0.0.1', exchange: change, runtime = ours, ...own } = options
   const timers = own.timers ?? createTimers(runtime.clock)
   const records: RequestRecord[] = []
   let wake: (() => void)[] = []
