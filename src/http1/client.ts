@@ -11,7 +11,7 @@ import type { RawStream } from '../http/upgrade.ts'
 import type { Exchange, Socket, SocketError, SocketEvents } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import { BodyWriter, type WriterOwner } from './body-writer.ts'
-import { HeadReader } from './connection.ts'
+import { HeadReader, type FoundHead } from './connection.ts'
 import { IncomingBody, type BodyOwner } from './incoming-body.ts'
 import { checkLimits, type Http1Limits } from './limits.ts'
 import { parseResponseHead, type ResponseHead } from './parse.ts'
@@ -78,6 +78,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   private readonly writer: BodyWriter
   private observer: AttemptObserver | undefined
   private method = ''
+  private before: { method: string; fields: unknown; text: string; head: ResponseHead } | undefined
   private exchange: Exchange | undefined
   private deadlineError: ProxyError | undefined
   private request: EngineRequest | undefined
@@ -252,7 +253,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       return false
     }
     this.at = found.next
-    const head = parseResponseHead(found, this.method)
+    const head = this.responseHead(found)
     if (typeof head === 'string') {
       this.malformed(head)
       return false
@@ -273,6 +274,16 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     }
     this.answer(head)
     return true
+  }
+
+  /** An answer with the same status line and fields as the one before says the same. */
+  private responseHead(found: FoundHead): ResponseHead | string {
+    const { before, method } = this
+    if (before && before.fields === found.fields && before.text === found.text && before.method === method)
+      return before.head
+    const head = parseResponseHead(found, method)
+    this.before = typeof head === 'string' ? undefined : { method, fields: found.fields, text: found.text, head }
+    return head
   }
 
   private answer(head: ResponseHead): void {

@@ -1,14 +1,14 @@
 /** What one proxy's transactions share. */
 import type { Backend } from '../backends/backends.ts'
 import type { PathNormalization } from '../routing/path.ts'
-import type { Clock } from '../runtime.ts'
 import type { Timers } from '../timers.ts'
 import type { ClientFacts, ClientPolicy } from './client-facts.ts'
 import type { RequestRecord } from './record.ts'
 
 export interface ProxyContext {
   readonly timers: Timers
-  readonly clock: Clock
+  /** Milliseconds since 1970 of a point in time on the clock of `timers`. */
+  wallMs(atMs: number): number
   readonly random: () => number
   readonly clients: ClientPolicy
   readonly pathNormalization: PathNormalization

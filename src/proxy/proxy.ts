@@ -13,7 +13,7 @@ import { asEngineRequest } from '../http/request.ts'
 import { defaultHttp1Limits, type Http1Limits } from '../http1/limits.ts'
 import type { PathNormalization } from '../routing/path.ts'
 import type { Entrance } from '../routing/table.ts'
-import type { Address, Handler, Runtime } from '../runtime.ts'
+import type { Address, Clock, Handler, Runtime } from '../runtime.ts'
 import { silentLog, type Log } from '../telemetry.ts'
 import { createTimers, type Timers } from '../timers.ts'
 import { createClientPolicy } from './client-facts.ts'
@@ -93,7 +93,7 @@ export function createProxy(options: ProxyOptions): Proxy {
   const stats: ProxyStats = { inFlight: 0, upgraded: 0, mirrors: mirrors.stats }
   const context: ProxyContext = {
     timers,
-    clock: runtime.clock,
+    wallMs: createWallClock(runtime.clock),
     random,
     clients: createClientPolicy({ trustedProxies: options.trustedProxies ?? [], viaName: viaName() }),
     pathNormalization: options.pathNormalization ?? 'resolve',
@@ -154,4 +154,18 @@ function guarded(onRecord: (record: RequestRecord) => void, log: Log): (record: 
 /** A name that no other process has, so that only our own loops are found. */
 function viaName(): string {
   return `headgate-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, '0')).join('')}`
+}
+
+/** Asks for the time of day once a second at most: it may be set, and asking costs as much as a few header look-ups. */
+function createWallClock({ now, wallNow }: Clock): (atMs: number) => number {
+  let offsetMs = 0
+  let validUntilMs = -Infinity
+  return (atMs) => {
+    if (atMs >= validUntilMs) {
+      const nowMs = now()
+      offsetMs = wallNow() - nowMs
+      validUntilMs = nowMs + 1_000
+    }
+    return offsetMs + atMs
+  }
 }

@@ -337,7 +337,7 @@ export class Transaction implements RouteContext {
     const own = engineRequest(received)!
     const queryAt = own.target.indexOf('?')
     return {
-      startedAtWallMs: proxy.clock.wallNow() - durationMs,
+      startedAtWallMs: proxy.wallMs(this.startedMs),
       durationMs,
       upstreamMs: this.upstreamMs,
       method: own.method,
