@@ -21,10 +21,12 @@ const doors: Readonly<Record<string, readonly string[]>> = { 'tunnel/edge': ['tu
 
 /** Each library has one job, so each has its rooms. Adapters may use any that the package depends on. */
 const librariesOfSrc: Readonly<Record<string, readonly string[]>> = {
+  '@peculiar/x509': ['tunnel/edge'],
   commander: ['cli'],
   hono: ['admin'],
   'ipaddr.js': ['options', 'http', 'config', 'gateway', 'backends', 'tunnel', 'proxy', 'admin', 'start.ts', 'cli'],
   re2js: ['config', 'routing'],
+  'reflect-metadata': ['tunnel/edge'],
   valibot: ['config', 'push', 'admin'],
   yaml: ['gateway', 'start.ts', 'cli'],
   zod: ['options.ts', 'options', 'gateway', 'admin', 'cli'],
