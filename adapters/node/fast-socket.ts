@@ -27,6 +27,8 @@ export interface StreamHandle {
 export interface WriteRequest {
   handle: StreamHandle
   oncomplete: (status: number) => void
+  /** What the system is still reading from: nobody else need refer to it, and Node's handle does not. */
+  borrowed: Uint8Array | undefined
 }
 
 /** `process.binding('stream_wrap')`, as far as we use it. */
@@ -124,6 +126,7 @@ export class FastSocket implements Socket, Tap {
     }
     if (this.binding.streamBaseState[this.binding.kLastWriteWasAsync] !== 0) {
       this.pending++
+      this.request.borrowed = body
       this.request = this.newRequest() // the other one is the system's until it is done
       this.blocked = true
     }
@@ -193,6 +196,7 @@ export class FastSocket implements Socket, Tap {
     const request = new this.binding.WriteWrap()
     request.handle = this.handle
     request.oncomplete = (status) => this.written(status)
+    request.borrowed = undefined
     return request
   }
 
