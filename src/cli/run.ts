@@ -4,6 +4,7 @@ import { optionTable } from '../options.ts'
 import type { Environment } from '../options/read.ts'
 import { convertCommand, type ConvertFlags } from './convert-command.ts'
 import { demoCommand, demoOptions } from './demo-command.ts'
+import { edgeCommand, type EdgeFlags } from './edge-command.ts'
 import { exitCodes, type Io } from './io.ts'
 import { addOptionFlags, readOptionFlags } from './option-flags.ts'
 import { httpOptions, runCommand, runOptions } from './run-command.ts'
@@ -96,5 +97,24 @@ function createProgram(environment: Environment, io: Io, done: (exitCode: number
   addOptionFlags(demoIt, demoOptions).action(async () => {
     done(await demoCommand(readOptionFlags(demoIt, demoOptions), io))
   })
+
+  program
+    .command('edge')
+    .description(
+      'Be the other end of a tunnel on this machine: a local edge, for trying things out without an account.',
+    )
+    .option('--listen <addr>', 'where eyeballs come in', '127.0.0.1:8000')
+    .option('--connectors <addr...>', 'where connectors dial; each takes one connection of a connector', [
+      '127.0.0.1:7844',
+    ])
+    .option(
+      '--api <addr>',
+      'where POST /tunnel gives out quick tunnels and PUT /configuration pushes',
+      '127.0.0.1:8001',
+    )
+    .option('--directory <dir>', 'where ca.pem and the token go; private (0700)', '.headgate-edge')
+    .action(async (flags: EdgeFlags) => {
+      done(await edgeCommand(flags, io))
+    })
   return program
 }

@@ -4,7 +4,7 @@
  *
  * @see RFC 5280 section 4.2.1.10 (Name Constraints)
  */
-import type { Extension, X509Certificate } from '@peculiar/x509'
+import type * as Library from '@peculiar/x509'
 import type { TlsServerOptions } from '../../runtime.ts'
 
 /** What connectors verify the edge's certificate against. @see cloudflared, connection/protocol.go */
@@ -64,13 +64,13 @@ export async function loadAuthority(certificate: string, key: string, wallNowMs:
   return authorityOf(loaded, privateKey, wallNowMs)
 }
 
-function authorityOf(authority: X509Certificate, key: CryptoKey, wallNowMs: number): Authority {
+function authorityOf(authority: Library.X509Certificate, key: CryptoKey, wallNowMs: number): Authority {
   return {
     certificate: `${authority.toString('pem')}\n`,
     async issue(names) {
       const x509 = await loadLibrary()
       const keys = await generateKeys()
-      const extensions: Extension[] = [
+      const extensions: Library.Extension[] = [
         new x509.BasicConstraintsExtension(false, undefined, true),
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
@@ -103,11 +103,11 @@ async function exportPem(key: CryptoKey): Promise<string> {
   return `${PemConverter.encode((await crypto.subtle.exportKey('pkcs8', key)) as ArrayBuffer, 'PRIVATE KEY')}\n`
 }
 
-function publicKeyOf(certificate: X509Certificate): Promise<CryptoKey> {
+function publicKeyOf(certificate: Library.X509Certificate): Promise<CryptoKey> {
   return certificate.publicKey.export(keyAlgorithm, ['verify'])
 }
 
-async function belongTogether(certificate: X509Certificate, key: CryptoKey): Promise<boolean> {
+async function belongTogether(certificate: Library.X509Certificate, key: CryptoKey): Promise<boolean> {
   const sample = crypto.getRandomValues(new Uint8Array(32))
   const signed = await crypto.subtle.sign(signature, key, sample)
   return crypto.subtle.verify(signature, await publicKeyOf(certificate), signed, sample)
@@ -146,7 +146,7 @@ function der(tag: number, content: readonly number[]): number[] {
 }
 
 /** Not at the top: only who opens an edge should pay for it. The library wants `Reflect.getMetadata` to be there first. */
-async function loadLibrary(): Promise<typeof import('@peculiar/x509')> {
+async function loadLibrary(): Promise<typeof Library> {
   await import('reflect-metadata')
   return import('@peculiar/x509')
 }
