@@ -2,6 +2,8 @@
 import { ProxyFailure } from '../errors.ts'
 import { Http1Connection } from '../http1/client.ts'
 import type { Http1Limits } from '../http1/limits.ts'
+import { Http2Connection } from '../http2/client.ts'
+import { defaultHttp2Limits } from '../http2/limits.ts'
 import type { Runtime, Socket, SocketError } from '../runtime.ts'
 import type { Timers } from '../timers.ts'
 import { pickEndpoint } from './balance.ts'
@@ -9,6 +11,7 @@ import { isAddress, type DialPolicy } from './dial-policy.ts'
 import { createNames, type Names } from './names.ts'
 import { limitOf, withPatience, type Patience } from './patience.ts'
 import { Pool, type PoolLimits, type PoolOptions } from './pool.ts'
+import { sharedConnections } from './shared-connection.ts'
 import type { BackendTarget } from './target.ts'
 
 export interface BackendsOptions {
@@ -87,13 +90,33 @@ export function createBackends(options: BackendsOptions): Backends {
     throw failure('connect', 'forbidden', ours)
   }
 
-  function endpointAt(address: string, port: number, { tls }: BackendTarget, identity: string): Endpoint {
+  /** Resolves when the backend has said how many streams it allows. */
+  function openHttp2(socket: Socket, onClose: () => void): Promise<Http2Connection> {
+    return new Promise((resolve, reject) => {
+      const connection = new Http2Connection(socket, {
+        timers,
+        limits: { ...defaultHttp2Limits, headTimeoutMs: limits.connectTimeoutMs, idleTimeoutMs: limits.idleTimeoutMs },
+        afterTurn: (f) => runtime.afterTurn(f),
+        scheme: 'http',
+        onCapacity: () => resolve(connection),
+        onClose() {
+          reject(failure('connect', 'refused', 'the backend ended the connection before its SETTINGS'))
+          onClose()
+        },
+      })
+    })
+  }
+
+  function endpointAt(address: string, port: number, { protocol, tls }: BackendTarget, identity: string): Endpoint {
     const label = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
     const key = `${label} ${identity}`
     let endpoint = endpoints.get(key)
     if (!endpoint) {
-      const open: PoolOptions['open'] = async (events) =>
-        new Http1Connection(await dial(address, port, tls), { timers, limits: options.http1, ...events })
+      const open: PoolOptions['open'] =
+        protocol === 'h2c'
+          ? sharedConnections(async (onClose) => openHttp2(await dial(address, port, tls), onClose))
+          : async (events) =>
+              new Http1Connection(await dial(address, port, tls), { timers, limits: options.http1, ...events })
       endpoint = { label, pool: new Pool({ timers, limits, open }) }
       endpoints.set(key, endpoint)
     }

@@ -2,7 +2,7 @@
  * Kept connections to one endpoint: the one used last is used next, so that what is not needed goes cold and is closed.
  */
 import { ProxyFailure, type ProxyError } from '../errors.ts'
-import type { Http1ClientOptions, Http1Connection } from '../http1/client.ts'
+import type { Http1Connection } from '../http1/client.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import { limitOf, type Patience } from './patience.ts'
 
@@ -29,17 +29,25 @@ export const defaultPoolLimits: PoolLimits = {
 /** An endpoint that could not be reached is passed by for so long, where there are others. */
 const suspectMs = 5_000
 
-type ConnectionEvents = Pick<Http1ClientOptions, 'onIdle' | 'onClose'>
+/** What a pool keeps: a connection, or a place on one that several share. */
+export type PooledConnection = Pick<Http1Connection, 'closed' | 'begin' | 'send' | 'destroy'>
+
+export interface PoolEvents {
+  /** The exchange is over and the connection can take another. */
+  onIdle(connection: PooledConnection): void
+  /** The connection is gone, or must not be used again. Once. */
+  onClose(connection: PooledConnection): void
+}
 
 export interface PoolOptions {
   readonly timers: Timers
   readonly limits: PoolLimits
   /** Dials and wraps a new connection. Rejects with a {@link ProxyFailure}. */
-  readonly open: (events: ConnectionEvents) => Promise<Http1Connection>
+  readonly open: (events: PoolEvents) => Promise<PooledConnection>
 }
 
 interface Waiter {
-  resolve(connection: Http1Connection): void
+  resolve(connection: PooledConnection): void
   reject(failure: ProxyFailure): void
   readonly timer: TimerEntry
 }
@@ -49,7 +57,7 @@ export class Pool {
   inFlight = 0
   private readonly options: PoolOptions
   /** Coldest first. */
-  private readonly idle: Http1Connection[] = []
+  private readonly idle: PooledConnection[] = []
   /** Longest wait first. */
   private readonly waiters = new Set<Waiter>()
   private readonly sweep: TimerEntry
@@ -77,7 +85,7 @@ export class Pool {
   }
 
   /** A kept connection, if there is one. */
-  take(): Http1Connection | undefined {
+  take(): PooledConnection | undefined {
     const connection = this.idle.pop()
     if (connection === undefined) return undefined
     if (this.idle.length < this.unneeded) this.unneeded = this.idle.length
@@ -91,7 +99,7 @@ export class Pool {
    * @param fresh true to pass kept connections by
    * @returns rejects with a {@link ProxyFailure}
    */
-  acquire(patience: Patience, fresh = false): Promise<Http1Connection> {
+  acquire(patience: Patience, fresh = false): Promise<PooledConnection> {
     const kept = fresh ? undefined : this.take()
     if (kept) return Promise.resolve(kept)
     const { limits, timers } = this.options
@@ -125,7 +133,7 @@ export class Pool {
     this.total++
     this.dialling++
     let handed = false
-    const events: ConnectionEvents = {
+    const events: PoolEvents = {
       onIdle: (connection) => {
         this.inFlight--
         this.offer(connection)
@@ -186,7 +194,7 @@ export class Pool {
   }
 
   /** A connection is free. Whoever waits for it counts as in flight already. */
-  private offer(connection: Http1Connection): void {
+  private offer(connection: PooledConnection): void {
     const waiter = this.nextWaiter()
     if (waiter) {
       waiter.resolve(connection)
@@ -197,7 +205,7 @@ export class Pool {
     else if (!this.sweeping) this.beginSweep()
   }
 
-  private gone(connection: Http1Connection): void {
+  private gone(connection: PooledConnection): void {
     this.total--
     const at = this.idle.indexOf(connection)
     if (at >= 0) this.idle.splice(at, 1)

@@ -106,10 +106,13 @@ export class Http2Connection implements SessionUser {
    */
   send(request: Request, how: SendOptions): Promise<Response> {
     const own = engineRequest(asEngineRequest(request))!
-    if (!isToken(own.method) || !isTarget(own.target) || !isAuthority(own.authority))
+    if (!isToken(own.method) || !isTarget(own.target) || !isAuthority(own.authority)) {
+      how.onOver?.()
       return Promise.reject(new ProxyFailure({ kind: 'filter-failed', reason: 'a request line that may not go out' }))
+    }
     const stream = this.capacity > 0 ? this.session.open() : undefined
     if (!stream) {
+      how.onOver?.()
       const reason = this.closed ? 'connection closed by the backend' : 'as many streams as the backend allows'
       const error = closedError('send', reason)
       return Promise.reject(new ProxyFailure({ ...error, stale: true, unprocessed: true }))

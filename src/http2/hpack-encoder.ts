@@ -5,7 +5,7 @@
  * table, so that what each message repeats costs one octet and what never repeats pushes nothing out. Strings are sent
  * without Huffman coding, which costs both ends more time than it saves anybody.
  */
-import { equalsFold, isBlank } from '../http/fields.ts'
+import { isBlank } from '../http/fields.ts'
 import { staticFields, staticIndex } from './static-table.ts'
 
 /** Our table is no larger, whatever the peer allows. */
@@ -47,7 +47,7 @@ export class HpackEncoder {
   // Made when the first line is seen: many connections carry one request only.
   private seenHash: Int32Array = noSlots
   private seenEntry: Int32Array = noSlots
-  private lines: string[] = []
+  private lines: Uint8Array[] = []
   private sizes: Int32Array = noSlots
 
   /** The peer's SETTINGS_HEADER_TABLE_SIZE. */
@@ -77,7 +77,7 @@ export class HpackEncoder {
       out[at] = 0x80 | index
       return at + 1
     }
-    return this.line(`:status: ${status}\r\n`, 0, out, at)
+    return this.fields(`:status: ${status}\r\n`, out, at)
   }
 
   method(method: string, out: Uint8Array, at: number): number {
@@ -85,7 +85,7 @@ export class HpackEncoder {
       out[at] = 0x80 | (method === 'GET' ? staticIndex.get : staticIndex.post)
       return at + 1
     }
-    return this.line(`:method: ${method}\r\n`, 0, out, at)
+    return this.fields(`:method: ${method}\r\n`, out, at)
   }
 
   scheme(scheme: 'http' | 'https', out: Uint8Array, at: number): number {
@@ -100,66 +100,63 @@ export class HpackEncoder {
       return at + 1
     }
     out[at] = staticIndex.path
-    return writeText(out, at + 1, path, 0, path.length)
+    return writeText(out, at + 1, path)
   }
 
   authority(authority: string, out: Uint8Array, at: number): number {
-    return this.line(`:authority: ${authority}\r\n`, 0, out, at)
+    return this.fields(`:authority: ${authority}\r\n`, out, at)
   }
 
   /** Encodes field lines, each ending in CR LF. Names go out in lower case. @returns the offset behind */
   fields(text: string, out: Uint8Array, at: number): number {
+    const { length } = text
+    if (length === 0) return at
+    const lines = bytesOf(text)
     let from = 0
-    while (from < text.length) {
-      at = this.line(text, from, out, at)
-      from = text.indexOf('\r\n', from) + 2
+    while (from < length) {
+      let colon = from + 1 // a pseudo-header field begins with one
+      while (lines[colon] !== 58) colon++
+      let end = colon + 1
+      while (lines[end] !== 13) end++
+      at = this.line(lines, from, colon, end, out, at)
+      from = end + 2
     }
     return at
   }
 
-  private line(text: string, from: number, out: Uint8Array, at: number): number {
-    let hash = 17
-    let colon = from
-    do hash = (Math.imul(hash, 31) + text.charCodeAt(colon)) | 0
-    while (text.charCodeAt(++colon) !== 58)
-    const known = knownName(text, from, colon - from)
+  private line(lines: Uint8Array, from: number, colon: number, end: number, out: Uint8Array, at: number): number {
     let valueStart = colon + 1
-    while (isBlank(text.charCodeAt(valueStart))) valueStart++
-    let valueEnd = valueStart
-    for (let c = text.charCodeAt(valueEnd); c !== 13; c = text.charCodeAt(++valueEnd))
-      hash = (Math.imul(hash, 31) + c) | 0
-    const lineEnd = valueEnd
-    while (valueEnd > valueStart && isBlank(text.charCodeAt(valueEnd - 1))) valueEnd--
-
+    let valueEnd = end
+    while (isBlank(lines[valueStart]!)) valueStart++
+    while (valueEnd > valueStart && isBlank(lines[valueEnd - 1]!)) valueEnd--
+    const known = knownName(lines, from, colon - from)
     const index = known === undefined ? 0 : known.index
     if (known !== undefined && known.sensitive)
-      return literal(text, from, colon, valueStart, valueEnd, index, 0x10, 0x0f, out, at)
-    if (lineEnd - from > maxIndexedLine || this.maxSize === 0)
-      return literal(text, from, colon, valueStart, valueEnd, index, 0, 0x0f, out, at)
+      return literal(lines, from, colon, valueStart, valueEnd, index, 0x10, 0x0f, out, at)
+    if (end - from > maxIndexedLine || this.maxSize === 0)
+      return literal(lines, from, colon, valueStart, valueEnd, index, 0, 0x0f, out, at)
 
     if (this.seenHash.length === 0) {
       this.seenHash = new Int32Array(slots)
       this.seenEntry = new Int32Array(slots).fill(-1)
       this.sizes = new Int32Array(ringSize)
     }
+    const hash = hashOf(lines, from, colon, valueEnd)
     const slot = (hash ^ (hash >>> 15)) & (slots - 1)
     if (this.seenHash[slot] !== hash) {
       this.seenHash[slot] = hash
       this.seenEntry[slot] = -1
-      return literal(text, from, colon, valueStart, valueEnd, index, 0, 0x0f, out, at)
+      return literal(lines, from, colon, valueStart, valueEnd, index, 0, 0x0f, out, at)
     }
     const entry = this.seenEntry[slot]!
-    if (entry >= this.oldest) {
-      const line = this.lines[entry % ringSize]!
-      if (line.length === lineEnd - from && text.startsWith(line, from))
-        return writeInteger(out, at, 0x80, 0x7f, staticFields.length + this.added - entry)
-    }
-    this.seenEntry[slot] = this.add(text.slice(from, lineEnd), colon - from + valueEnd - valueStart + 32)
-    return literal(text, from, colon, valueStart, valueEnd, index, 0x40, 0x3f, out, at)
+    if (entry >= this.oldest && equal(this.lines[entry % ringSize]!, lines, from, end))
+      return writeInteger(out, at, 0x80, 0x7f, staticFields.length + this.added - entry)
+    this.seenEntry[slot] = this.add(lines.slice(from, end), colon - from + valueEnd - valueStart + 32)
+    return literal(lines, from, colon, valueStart, valueEnd, index, 0x40, 0x3f, out, at)
   }
 
   /** @returns the entry's number, counted from the connection's first */
-  private add(line: string, size: number): number {
+  private add(line: Uint8Array, size: number): number {
     this.evict(size)
     if (size > this.maxSize) return -1 // the peer's table is empty now, as ours is
     this.lines[this.added % ringSize] = line
@@ -174,8 +171,39 @@ export class HpackEncoder {
   }
 }
 
+const encoder = new TextEncoder()
+const keptBytes = 16_384
+let scratch = new Uint8Array(keptBytes)
+
+/** The code units of a text, one octet each, until the next call: octets are quicker to look at than a joined text. */
+function bytesOf(text: string): Uint8Array {
+  const { length } = text
+  if (length > scratch.length) scratch = new Uint8Array(length)
+  const bytes = scratch
+  const { read, written } = encoder.encodeInto(text, bytes)
+  // UTF-8 has one octet for each code unit of ASCII alone.
+  if (read !== length || written !== length) for (let i = 0; i < length; i++) bytes[i] = text.charCodeAt(i)
+  if (length > keptBytes) scratch = new Uint8Array(keptBytes)
+  return bytes
+}
+
+/** Of a line's length, its name's, and the end of its value, where values differ; whoever finds a line compares it. */
+function hashOf(lines: Uint8Array, from: number, colon: number, end: number): number {
+  let hash = Math.imul(end - from, 31) + colon - from
+  for (let i = Math.max(from, end - hashedBytes); i < end; i++) hash = (Math.imul(hash, 31) + lines[i]!) | 0
+  return (Math.imul(hash, 31) + lines[from]!) | 0
+}
+
+const hashedBytes = 24
+
+function equal(line: Uint8Array, lines: Uint8Array, from: number, end: number): boolean {
+  if (line.length !== end - from) return false
+  for (let i = 0; i < line.length; i++) if (line[i] !== lines[from + i]) return false
+  return true
+}
+
 function literal(
-  text: string,
+  lines: Uint8Array,
   from: number,
   colon: number,
   valueStart: number,
@@ -191,16 +219,19 @@ function literal(
     out[at++] = pattern
     at = writeInteger(out, at, 0, 0x7f, colon - from)
     for (let i = from; i < colon; i++) {
-      const c = text.charCodeAt(i)
+      const c = lines[i]!
       out[at++] = c >= 65 && c <= 90 ? c + 32 : c
     }
   }
-  return writeText(out, at, text, valueStart, valueEnd)
+  at = writeInteger(out, at, 0, 0x7f, valueEnd - valueStart)
+  for (let i = valueStart; i < valueEnd; i++) out[at++] = lines[i]!
+  return at
 }
 
-function writeText(out: Uint8Array, at: number, text: string, start: number, end: number): number {
-  at = writeInteger(out, at, 0, 0x7f, end - start)
-  for (let i = start; i < end; i++) out[at++] = text.charCodeAt(i)
+/** A string as it is, without Huffman coding. */
+function writeText(out: Uint8Array, at: number, text: string): number {
+  at = writeInteger(out, at, 0, 0x7f, text.length)
+  for (let i = 0; i < text.length; i++) out[at++] = text.charCodeAt(i)
   return at
 }
 
@@ -258,13 +289,21 @@ function buildKnownNames(): KnownName[][] {
   return buckets
 }
 
-function knownName(text: string, at: number, length: number): KnownName | undefined {
-  const bucket = knownNames[bucketOf(length, text.charCodeAt(at), text.charCodeAt(at + length - 1))]!
+function knownName(lines: Uint8Array, at: number, length: number): KnownName | undefined {
+  const bucket = knownNames[bucketOf(length, lines[at]!, lines[at + length - 1]!)]!
   for (let i = 0; i < bucket.length; i++) {
     const known = bucket[i]!
-    if (known.name.length === length && equalsFold(text, at, known.name)) return known
+    if (known.name.length === length && isNamed(lines, at, known.name)) return known
   }
   return undefined
+}
+
+function isNamed(lines: Uint8Array, at: number, lowerName: string): boolean {
+  for (let i = 0; i < lowerName.length; i++) {
+    const c = lines[at + i]!
+    if ((c >= 65 && c <= 90 ? c + 32 : c) !== lowerName.charCodeAt(i)) return false
+  }
+  return true
 }
 
 const noSlots = new Int32Array(0)
