@@ -227,6 +227,8 @@ export function openConnection(
     goAway() {
       if (phase === 'registered') phase = 'draining'
       link.goAway()
+      // The connector waits for us to close: its control stream keeps the connection.
+      if (inFlight === 0) timers.arm(deadline, farewellMs)
     },
     loseControl: () => control?.close(),
     freeze: () => link.freeze(),

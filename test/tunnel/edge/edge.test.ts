@@ -117,6 +117,28 @@ describe('the local edge, with our own connector', () => {
     expect(answer.status).toBe(200)
   })
 
+  test('requests are spread over the connections', async () => {
+    const edge = await openEdge({ servers: [loopback, loopback] })
+    const connector = connect(edge, show)
+    await until(() => connector.ready === 2 && edge.connections.every(({ phase }) => phase === 'registered'))
+    for (let i = 0; i < 10; i++) await (await edge.fetch(new Request('http://a.example/'))).text()
+    expect(edge.connections.map(({ served }) => served)).toEqual([5, 5])
+  })
+
+  test.each([
+    ['GOAWAY', (edge: Edge) => edge.connections[0]!.goAway()],
+    ['a lost control stream', (edge: Edge) => edge.connections[0]!.loseControl()],
+    ['a close', (edge: Edge) => edge.connections[0]!.close()],
+  ])('%s: the connector comes back', async (_, act) => {
+    const edge = await openEdge()
+    const connector = connect(edge, show)
+    await until(() => connector.ready === 1 && edge.connections[0]?.phase === 'registered')
+    const first = edge.connections[0]!
+    act(edge)
+    await until(() => edge.connections.some((other) => other !== first && other.phase === 'registered'))
+    expect((await edge.fetch(new Request('http://a.example/'))).status).toBe(200)
+  })
+
   test('a wrong secret is Unauthorized, and never registers', async () => {
     const edge = await openEdge()
     const { credentials } = edge.mint()
