@@ -21,6 +21,8 @@ export interface LoadScenario extends Common {
   /** Bytes of request body. */
   sendBytes: number
   browserHead: boolean
+  /** Adds a `traceparent` that differs from request to request, so that no two heads of a connection are equal. */
+  traced?: boolean
 }
 
 /** Connections that have made one request each and then stay open. */
@@ -52,6 +54,13 @@ export const scenarios: readonly Scenario[] = [
     name: 'get-1k-browser',
     title: 'GET 1 KiB, 64 connections, browser-like request head',
     browserHead: true,
+  },
+  {
+    ...get1k,
+    name: 'get-1k-traced',
+    title: 'GET 1 KiB, 64 connections, browser-like request head that differs with every request',
+    browserHead: true,
+    traced: true,
   },
   {
     ...get1k,

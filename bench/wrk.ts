@@ -28,8 +28,15 @@ export interface LoadResult {
 /** JSON strings of printable ASCII are Lua strings as well. */
 const lua = (text: string): string => JSON.stringify(text)
 
-function headers({ scenario, targets }: Load, i: number): string {
-  const all = { Host: targets[i]?.host ?? '', ...(scenario.browserHead ? browserHead : {}) }
+/** More than there are connections, and none of their numbers divides it. */
+const traces = 997
+
+function headers({ scenario, targets }: Load, i: number, trace?: number): string {
+  const all = {
+    Host: targets[i]?.host ?? '',
+    ...(scenario.browserHead ? browserHead : {}),
+    ...(trace === undefined ? {} : { traceparent: `00-${String(trace).padStart(32, '0')}-00f067aa0ba902b7-01` }),
+  }
   return `{ ${Object.entries(all)
     .map(([name, value]) => `[${lua(name)}] = ${lua(value)}`)
     .join(', ')} }`
@@ -40,15 +47,16 @@ function requests(load: Load): string {
   const { scenario, targets } = load
   const body = scenario.sendBytes === 0 ? 'nil' : `string.rep("x", ${scenario.sendBytes})`
   const [first] = targets
-  if (targets.length === 1 && first) {
+  if (targets.length === 1 && first && !scenario.traced) {
     return `
 wrk.method, wrk.path, wrk.body = ${lua(scenario.method)}, ${lua(first.prefix + scenario.path)}, ${body}
 wrk.headers = ${headers(load, 0)}`
   }
-  const each = targets.map(
-    ({ prefix }, i) =>
-      `wrk.format(${lua(scenario.method)}, ${lua(prefix + scenario.path)}, ${headers(load, i)}, ${body})`,
-  )
+  const each = Array.from({ length: scenario.traced ? traces : targets.length }, (_, n) => {
+    const i = n % targets.length
+    const head = headers(load, i, scenario.traced ? n : undefined)
+    return `wrk.format(${lua(scenario.method)}, ${lua(targets[i]!.prefix + scenario.path)}, ${head}, ${body})`
+  })
   return `
 local requests, next = {}, 0
 init = function()

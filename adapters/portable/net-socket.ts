@@ -130,7 +130,8 @@ export class NetSocket implements Socket, Tap {
 
   destroy(reason?: 'reset'): void {
     this.inbox.abandon()
-    if (reason === 'reset' && !this.socket.destroyed && 'resetAndDestroy' in this.socket) this.socket.resetAndDestroy()
+    // Over TLS there is no reset to send (and Node throws): a connection that ends without close_notify was cut off.
+    if (reason === 'reset' && !this.tls && !this.socket.destroyed) this.socket.resetAndDestroy()
     else this.socket.destroy()
   }
 }

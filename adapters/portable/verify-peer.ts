@@ -1,13 +1,14 @@
 /** Who a TLS backend must be. Gateway API BackendTLSPolicy `validation`: hostname, or any of the subject alternative names. */
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import type { TlsClientOptions } from '../../src/runtime.ts'
+import { alternativeNames } from './alternative-names.ts'
 
 /** @returns why the certificate is not the peer's that was asked for, or undefined. The chain has been verified before. */
 export function verifyPeer(options: TlsClientOptions, certificate: PeerCertificate): Error | undefined {
   const { subjectAltNames = [], subjectAltNameUris = [] } = options
   if (subjectAltNames.length === 0 && subjectAltNameUris.length === 0)
     return checkServerIdentity(options.servername, certificate)
-  for (const [type, value] of alternativeNames(certificate.subjectaltname ?? '')) {
+  for (const { type, value } of alternativeNames(certificate.raw)) {
     if (type === 'DNS' && subjectAltNames.some((name) => sameName(name, value))) return undefined
     if (type === 'URI' && subjectAltNameUris.includes(value)) return undefined
   }
@@ -27,13 +28,4 @@ function sameName(expected: string, presented: string): boolean {
     !name.startsWith('*') &&
     name.slice(name.indexOf('.')) === pattern.slice(1)
   return wild(a, b) || wild(b, a)
-}
-
-/** `DNS:a.example, URI:spiffe://x` to pairs. Node quotes, as JSON, values that could be mistaken for two. */
-function alternativeNames(text: string): [type: string, value: string][] {
-  const names: [string, string][] = []
-  for (const [, type, quoted, plain] of text.matchAll(/([A-Za-z ]+):(?:("(?:[^"\\]|\\.)*")|([^,]*))(?:, |$)/g)) {
-    names.push([type!, quoted === undefined ? plain! : (JSON.parse(quoted) as string)])
-  }
-  return names
 }

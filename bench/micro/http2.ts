@@ -6,7 +6,7 @@
  */
 import { execFile, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:http2'
+import { createServer, type ServerHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import { openRuntime } from '../../adapters/node/runtime.ts'
@@ -39,7 +39,7 @@ const servers: Readonly<Record<string, () => Promise<number>>> = {
   },
   async 'node:http2'() {
     const server = createServer()
-    server.on('stream', (stream) => {
+    server.on('stream', (stream: ServerHttp2Stream) => {
       stream.respond({ ':status': 200, 'content-type': type, 'content-length': body.length, server: 'bench' })
       stream.end(body)
     })
