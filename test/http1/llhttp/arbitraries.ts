@@ -175,7 +175,26 @@ const head = (line: fc.Arbitrary<string>, host: string): fc.Arbitrary<string> =>
       [start, first, host, ...before, framing, ...after, last, body].join(''),
     )
 
-const nasty = [...'\r\n\0 \t:;,0a_', '\r\n', '\n\n', '\x0b', '\x7f', '\x80', '\xff', '\r\n\r\n']
+const nasty = [
+  '\r',
+  '\n',
+  '\0',
+  ' ',
+  '\t',
+  ':',
+  ';',
+  ',',
+  '0',
+  'a',
+  '_',
+  '\r\n',
+  '\n\n',
+  '\x0b',
+  '\x7f',
+  '\x80',
+  '\xff',
+  '\r\n\r\n',
+]
 
 /** Up to two bytes changed, left out or put in. */
 const changed = (text: fc.Arbitrary<string>): fc.Arbitrary<string> =>

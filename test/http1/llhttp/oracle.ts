@@ -49,7 +49,7 @@ export function createOracle(): Oracle {
       body: '',
       complete: false,
     }
-    byConnection.get(incoming.socket as Duplex)?.push(read)
+    byConnection.get(incoming.socket)?.push(read)
     incoming.setEncoding('latin1')
     incoming.on('data', (chunk: string) => (read.body += chunk))
     incoming.on('error', () => {})
