@@ -180,6 +180,7 @@ describe('TLS', () => {
     named = await authority.issue([
       { type: 'dns', value: '*.w.example' },
       { type: 'url', value: 'spiffe://cluster/ns/a/b' },
+      { type: 'url', value: 'spiffe://cluster, DNS:hidden.example, URI:spiffe://hidden' },
     ])
   })
 
@@ -301,6 +302,27 @@ describe('TLS', () => {
         subjectAltNames: ['spiffe://cluster/ns/a/b'],
       }),
       expected: 'tls',
+    },
+    {
+      rule: 'a URI with a comma in it is one name: no DNS name',
+      server: () => named,
+      client: () => ({
+        servername: 'other.example',
+        ca: authority.certificate,
+        subjectAltNames: ['hidden.example'],
+        subjectAltNameUris: ['spiffe://hidden', 'spiffe://cluster'],
+      }),
+      expected: 'tls',
+    },
+    {
+      rule: 'a URI with a comma in it is one name: itself',
+      server: () => named,
+      client: () => ({
+        servername: 'other.example',
+        ca: authority.certificate,
+        subjectAltNameUris: ['spiffe://cluster, DNS:hidden.example, URI:spiffe://hidden'],
+      }),
+      expected: 'connected',
     },
     {
       rule: 'names that are asked for do not make up for a strange authority',
