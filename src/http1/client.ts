@@ -73,7 +73,8 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   private readonly options: Http1ClientOptions
   private readonly timers: Timers
   private readonly timer: TimerEntry
-  private readonly continueTimer: TimerEntry
+  /** For 100 Continue, then for a backend that takes nothing of the body. */
+  private readonly sendTimer: TimerEntry
   private readonly reader = new HeadReader()
   private readonly writer: BodyWriter
   private observer: AttemptObserver | undefined
@@ -105,7 +106,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     this.limits = options.limits
     this.timers = options.timers
     this.timer = createTimerEntry(() => this.abort(this.deadlineError ?? closedError('head', 'timed out')))
-    this.continueTimer = createTimerEntry(() => this.beginBody())
+    this.sendTimer = createTimerEntry(() => this.sendWaited())
     this.writer = new BodyWriter(socket, this)
     socket.attach(this)
   }
@@ -178,7 +179,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     } else if (expects) {
       this.requestBody = body
       this.socket.write(head)
-      this.timers.arm(this.continueTimer, continueWaitMs)
+      this.timers.arm(this.sendTimer, continueWaitMs)
     } else this.sendBody(head, body)
   }
 
@@ -192,7 +193,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     const body = this.requestBody
     if (!body) return
     this.requestBody = undefined
-    this.timers.disarm(this.continueTimer)
+    this.timers.disarm(this.sendTimer)
     this.sendBody('', body)
   }
 
@@ -309,7 +310,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     const observer = this.observer!
     this.observer = undefined
     this.timers.remove(this.timer)
-    this.timers.remove(this.continueTimer)
+    this.timers.remove(this.sendTimer)
     this.closed = true
     this.over = true
     this.busy = false
@@ -369,8 +370,20 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     this.abort(error)
   }
 
-  writeBlocked(): void {}
-  writeUnblocked(): void {}
+  writeBlocked(): void {
+    // Once it answers, what it leaves of the request is its own affair.
+    if (this.observer) this.timers.arm(this.sendTimer, this.limits.writeStallTimeoutMs)
+  }
+
+  writeUnblocked(): void {
+    this.timers.disarm(this.sendTimer)
+  }
+
+  private sendWaited(): void {
+    if (this.requestBody) this.beginBody()
+    else if (this.observer)
+      this.abort({ kind: 'upstream', phase: 'send', cause: 'timeout', reason: 'the backend takes no more of the body' })
+  }
 
   drain(): void {
     this.writer.drained()
@@ -425,7 +438,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   }
 
   private cancelUnsent(): void {
-    this.timers.disarm(this.continueTimer)
+    this.timers.disarm(this.sendTimer)
     const body = this.requestBody
     this.requestBody = undefined
     body?.cancel()
@@ -441,7 +454,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     if (this.over) return
     this.over = true
     this.timers.remove(this.timer)
-    this.timers.remove(this.continueTimer)
+    this.timers.remove(this.sendTimer)
     this.socket.destroy()
     this.retire()
   }

@@ -6,11 +6,13 @@ import { createRequest, engineRequest } from '../../src/http/request.ts'
 import { engineResponse } from '../../src/http/response.ts'
 import { bodyOfStream } from '../../src/http/stream.ts'
 import { trailersOf } from '../../src/http/trailers.ts'
-import type { SendOptions } from '../../src/http1/client.ts'
+import { Http1Connection, type SendOptions } from '../../src/http1/client.ts'
+import { defaultHttp1Limits } from '../../src/http1/limits.ts'
 import type { Exchange, Field } from '../../src/runtime.ts'
 import { until } from '../support/runtime.ts'
 import { startWireServer, type Wire } from '../support/wire.ts'
-import { createManualTimers } from '../tunnel/manual-timers.ts'
+import { createMemorySocket, type MemorySocket } from '../support/memory-socket.ts'
+import { createManualTimers, type ManualTimers } from '../tunnel/manual-timers.ts'
 import { connectEngine } from './engine.ts'
 
 interface Asking {
@@ -695,6 +697,52 @@ describe('an attempt that ends early', () => {
     const error = await failure(client.connection.send(ask({ method: 'POST', body }), {}))
     expect(error).toMatchObject({ kind: 'filter-failed' })
     expect(await (await server.wire(0)).rest()).not.toContain('0\r\n\r\n')
+  })
+})
+
+describe('a backend that takes no more of the body', () => {
+  function post(): { timers: ManualTimers; socket: MemorySocket; sent: Promise<Response> } {
+    const timers = createManualTimers()
+    const socket = createMemorySocket()
+    socket.stuck = true
+    const connection = new Http1Connection(socket, {
+      timers,
+      limits: { ...defaultHttp1Limits, writeStallTimeoutMs: 1_000 },
+      onIdle() {},
+      onClose() {},
+    })
+    const sent = connection.send(ask({ method: 'POST', body: 'abc' }), {})
+    return { timers, socket, sent }
+  }
+
+  test('is given up after a while', async () => {
+    const { timers, socket, sent } = post()
+    await until(() => socket.written.endsWith('abc'))
+    timers.advance(999)
+    expect(socket.destroyed).toBe(false)
+    timers.advance(60)
+    expect(await failure(sent)).toMatchObject({ kind: 'upstream', phase: 'send', cause: 'timeout' })
+    expect(socket.destroyed).toBe('closed')
+  })
+
+  test('is not, when it takes bytes now and then', async () => {
+    const { timers, socket, sent } = post()
+    await until(() => socket.written.endsWith('abc'))
+    timers.advance(999)
+    socket.drain()
+    timers.advance(10_000)
+    socket.feed('HTTP/1.1 204 No Content\r\n\r\n')
+    expect((await sent).status).toBe(204)
+  })
+
+  test('is not, once it answers', async () => {
+    const { timers, socket, sent } = post()
+    await until(() => socket.written.endsWith('abc'))
+    socket.feed('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na')
+    const response = await sent
+    timers.advance(10_000)
+    socket.feed('b')
+    expect(await response.text()).toBe('ab')
   })
 })
 
