@@ -476,7 +476,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     const code = readUint32(bytes, start)
     // The last word of a server that has answered whole: not a failure, whoever sends too many.
     const complete = code === errorCode.none && stream.remoteEnded
-    if (!complete && !this.spendReset()) return
+    if (this.isServer && !complete && !this.spendReset()) return
     stream.close(this.user.errorOf(code, `stream reset: ${errorName(code)}`, code === errorCode.refusedStream), true)
     this.remember(streamId, 'theirs')
   }
@@ -623,7 +623,8 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   streamFault(stream: Stream, code: number, reason: string): void {
     this.user.fault(reason)
     stream.reset(code, this.user.errorOf(code, reason, false))
-    this.spendReset()
+    // Only who opens streams can have more of them reset than is good for the other end.
+    if (this.isServer) this.spendReset()
   }
 
   private remember(streamId: number, whose: 'ours' | 'theirs'): void {

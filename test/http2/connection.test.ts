@@ -172,6 +172,25 @@ describe('trailers', () => {
     expect(await response.text()).toBe('hello')
     expect(trailersOf(response)).toEqual([['grpc-status', '0']])
   })
+
+  test('RFC 9113 section 8.2.2: fields of a connection do not go out as trailers', async () => {
+    await using rig = await startHttp2(() => {
+      const body = pushBody()
+      body.push('hello')
+      body.finish(
+        headOf([
+          ['Connection', 'close'],
+          ['TE', 'gzip'],
+          ['Grpc-Status', '0'],
+        ]),
+      )
+      return responseOf(200, '', emptyHead, body)
+    })
+    const client = await rig.connect()
+    const response = await client.send(requestFor('/'), {})
+    expect(await response.text()).toBe('hello')
+    expect(trailersOf(response)).toEqual([['grpc-status', '0']])
+  })
 })
 
 describe('informational answers', () => {
@@ -427,6 +446,26 @@ describe('the end of an exchange', () => {
     const [first, second] = [client.send(requestFor('/'), {}), client.send(requestFor('/'), {})]
     first.catch(() => {})
     expect(await errorOf(second)).toMatchObject({ kind: 'upstream', phase: 'head', stale: true, unprocessed: true })
+  })
+
+  test('a server that breaks many answers off does not lose those that it completes', async () => {
+    let complete = (_response: Response): void => {}
+    await using rig = await startHttp2((request) => {
+      if (request.url.endsWith('/whole')) return new Promise<Response>((resolve) => (complete = resolve))
+      const body = pushBody()
+      body.push('some')
+      body.break({ kind: 'filter-failed', reason: 'broken' })
+      return responseOf(200, '', emptyHead, body)
+    })
+    const client = await rig.connect({ resetBurst: 2, resetsPerSecond: 0 })
+    const whole = client.send(requestFor('/whole'), {})
+    for (let i = 0; i < 20; i++)
+      await client
+        .send(requestFor('/broken'), {})
+        .then(async (it) => it.text())
+        .catch(() => {})
+    complete(createResponse(200, [], 'whole'))
+    expect(await (await whole).text()).toBe('whole')
   })
 })
 
