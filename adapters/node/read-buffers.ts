@@ -14,8 +14,8 @@ export interface ReadBuffers {
   giveBack(buffer: Uint8Array): void
 }
 
-/** Buffers of a size kept for later; more are left to the garbage collector. */
-const maxFree = 64
+/** Bytes in buffers of a size that are kept for later; more are left to the garbage collector. */
+const maxFreeBytes = 4 << 20
 
 export function createReadBuffers(smallBytes: number, largeBytes: number): ReadBuffers {
   const freeSmall: Uint8Array[] = []
@@ -24,7 +24,7 @@ export function createReadBuffers(smallBytes: number, largeBytes: number): ReadB
   const large = (): Uint8Array => freeLarge.pop() ?? Buffer.allocUnsafeSlow(largeBytes)
   const giveBack = (buffer: Uint8Array): void => {
     const free = buffer.length === smallBytes ? freeSmall : freeLarge
-    if (free.length < maxFree) free.push(buffer)
+    if (free.length * buffer.length < maxFreeBytes) free.push(buffer)
   }
   return {
     first: small,
