@@ -5,6 +5,9 @@ import { role, type HpackField } from './field.ts'
 import type { FieldSink } from './hpack-decoder.ts'
 import type { Http2Limits } from './limits.ts'
 
+/** A head that is kept for the next message must not cost an idle connection much. */
+const maxKeptText = 2_048
+
 export class FieldBlock implements FieldSink {
   method: string | undefined
   scheme: string | undefined
@@ -25,6 +28,7 @@ export class FieldBlock implements FieldSink {
   private count = 0
   private pseudo = 0
   private overflow: Field[] | undefined
+  private last: Head | undefined
 
   constructor(limits: Http2Limits) {
     this.limits = limits
@@ -77,8 +81,14 @@ export class FieldBlock implements FieldSink {
   /** The regular fields. Call once. */
   head(): Head {
     if (this.cookie !== undefined) this.addCookie(this.cookie)
-    const head = new Head(this.text, this.lines, this.text.length, this.kinds)
-    return this.overflow ? head.edit({ removed: [], added: this.overflow }) : head
+    const { text, last, overflow } = this
+    // A client's requests differ in their targets more than in their fields, and an equal head is edited and written
+    // in the same way again.
+    if (last !== undefined && overflow === undefined && last.text === text) return last
+    const head = new Head(text, this.lines, text.length, this.kinds)
+    if (overflow) return head.edit({ removed: [], added: overflow })
+    if (text.length <= maxKeptText) this.last = head
+    return head
   }
 
   private addSpecial(field: HpackField): void {
