@@ -100,6 +100,8 @@ export class Inbox {
   private tellClosed(): void {
     if (this.closeTold || !this.events) return
     this.closeTold = true
+    // Behind bytes that are kept still: their owner has seen all, and has to know that it was all.
+    if (this.ended && !this.endTold) this.events.end()
     this.endTold = true
     this.events.close(this.closed?.error)
   }

@@ -59,6 +59,7 @@ interface Tap {
 function bulk(
   socket: Socket,
   data: (bytes: Uint8Array, start: number, end: number) => void,
+  ended: () => void = () => socket.end(),
 ): Tap & { head: Promise<string> } {
   let pouring: { drain(): void } | undefined
   let text = ''
@@ -81,7 +82,7 @@ function bulk(
       return true
     },
     drain: () => pouring?.drain(),
-    end: () => socket.end(),
+    end: () => ended(),
     close() {},
   })
   return {
@@ -484,6 +485,48 @@ describe('an upgrade through the pass', () => {
     client.socket.destroy()
     await until(() => engine.server.connections.size === 0)
   })
+
+  test(
+    'a backend that has ended its side and reads slowly still gets all that the client sends, and its end',
+    patient,
+    async () => {
+      const bytes = 8 << 20
+      const check = checkPattern()
+      let ended = 0
+      await using backend = await startBulkServer((socket) => {
+        let pieces = 0
+        const tap = bulk(
+          socket,
+          (piece, start, end) => {
+            check.add(piece, start, end)
+            if (++pieces % 8 !== 0) return
+            socket.pause()
+            setTimeout(() => socket.resume(), 1)
+          },
+          () => ended++,
+        )
+        void tap.head.then(() => {
+          socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n')
+          socket.end()
+        })
+      })
+      await using engine = await pass(backend.address)
+      const client = bulk(
+        await runtime.connect(engine.address, { timeoutMs: 5_000 }),
+        () => {},
+        () => {},
+      )
+      client.socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n')
+      await client.head
+      client.pour(bytes, (sent) => {
+        if (sent === bytes) queueMicrotask(() => client.socket.end())
+      })
+      await until(() => ended === 1)
+      expect([check.count, check.wrong]).toEqual([bytes, 0])
+      await until(() => engine.outcomes.length === 1)
+      expect(engine.outcomes).toEqual([{ status: 101, bytesReceived: bytes, bytesSent: 0 }])
+    },
+  )
 
   test.each(['client', 'backend'])('a reset by the %s reaches the other side', async (who) => {
     await using backend = await startWireServer(async (wire) => {

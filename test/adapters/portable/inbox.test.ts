@@ -178,6 +178,14 @@ describe('the close', () => {
     expect(said).toEqual(['data a', 'close'])
   })
 
+  test('behind kept bytes and an end: the end is told, so that the owner knows that it has seen all', () => {
+    const { read, inbox, said } = setUp(() => true)
+    read('a')
+    inbox.end()
+    inbox.close(undefined)
+    expect(said).toEqual(['data a', 'end', 'close'])
+  })
+
   test('comes behind bytes that were read before it', () => {
     const { read, inbox, said } = setUp((text) => text === 'a')
     read('a')
