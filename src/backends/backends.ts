@@ -202,7 +202,7 @@ class EndpointGroup {
   private readonly endpointAt: (address: string, port: number) => Endpoint
   private readonly moved: () => void
   /** Of each name, the answer that `endpoints` were made of. */
-  private answers: (readonly string[] | undefined)[]
+  private answers: (readonly string[] | undefined)[] = []
 
   constructor(
     hosts: readonly Host[],
@@ -215,7 +215,6 @@ class EndpointGroup {
     this.endpointAt = endpointAt
     this.moved = moved
     this.names = hosts.flatMap(({ address }) => (isAddress(address) ? [] : [address]))
-    this.answers = this.names.map((name) => resolver.known(name))
     this.endpoints = this.current()
   }
 

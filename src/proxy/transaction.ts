@@ -254,7 +254,7 @@ export class Transaction implements RouteContext {
    */
   private retryOrFail(thrown: unknown, request: Request, backend: Backend): Answer {
     const error = errorOf(thrown)
-    if (this.attempts > 1 || error.kind !== 'upstream') return this.fail(error)
+    if (error.kind !== 'upstream') return this.fail(error)
     const unreached = error.phase === 'connect' || error.phase === 'tls'
     const stale = error.stale === true && (error.unprocessed === true || isIdempotent(request.method))
     if (unreached) {

@@ -3,7 +3,7 @@ import { echo, readHead, startBackend, startRawBackend, closedAddress } from '..
 import { createManualTimers } from '../tunnel/manual-timers.ts'
 import { startProxy, toBackend } from '../support/proxy.ts'
 import { ask, connectRaw, requestText, type RawClient } from '../support/raw-client.ts'
-import { slowDial, until } from '../support/runtime.ts'
+import { runtime, slowDial, until } from '../support/runtime.ts'
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 
@@ -220,6 +220,21 @@ test.each([
   await using backend = await startRawBackend(serve)
   await using rig = await startProxy(toBackend(backend.url), { pool: { maxConnections: 1, maxWaiting: 1 } })
   for (let i = 0; i < 4; i++) expect([502, 503]).toContain((await ask(rig.address, '/')).status)
+})
+
+test('a connection that is dead before anybody has used it is no connection', async () => {
+  await using backend = await startRawBackend((peer) => peer.destroy())
+  const late: typeof runtime = {
+    ...runtime,
+    async connect(to, options) {
+      const socket = await runtime.connect(to, options)
+      await until(() => backend.accepted > 0)
+      await new Promise((resolve) => setTimeout(resolve, 20)) // its FIN is here
+      return socket
+    },
+  }
+  await using rig = await startProxy(toBackend(backend.url), { runtime: late, pool: { maxConnections: 1 } })
+  for (let i = 0; i < 3; i++) expect((await ask(rig.address, '/')).status).toBe(503)
 })
 
 test('an endpoint that cannot be reached: the other one is tried', async () => {

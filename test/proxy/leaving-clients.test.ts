@@ -141,6 +141,33 @@ test('an abort signal does for a plain Request what leaving does for a client', 
   proxy.close()
 })
 
+test('an abort signal that fires after its answer does not break the exchange that has its connection now', async () => {
+  let finish = (): void => {}
+  await using backend = await startRawBackend(async (peer) => {
+    for (;;) {
+      const head = await readHead(peer)
+      if (head.includes('/second')) await new Promise<void>((resolve) => (finish = resolve))
+      peer.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+    }
+  })
+  const proxy = createProxy({ runtime, allowLoopbackBackends: true })
+  proxy.apply(configOf(toBackend(backend.url)))
+  const controller = new AbortController()
+  const first = await proxy.fetch(new Request('http://a.example/first', { signal: controller.signal }))
+  expect(await first.text()).toBe('ok')
+  let waiting = false
+  const second = Promise.resolve(proxy.fetch(new Request('http://a.example/second'))).finally(() => (waiting = false))
+  waiting = true
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  controller.abort()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(waiting).toBe(true)
+  finish()
+  expect(await (await second).text()).toBe('ok')
+  expect(backend.accepted).toBe(1)
+  proxy.close()
+})
+
 test('nothing is left behind by many that leave at any moment', async () => {
   await using backend = await startBackend(async () => {
     await new Promise((resolve) => setTimeout(resolve, 3))
