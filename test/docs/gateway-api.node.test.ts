@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 
-const text = readFileSync('docs/gateway-api.md', 'utf8')
+const text = readFileSync(new URL('../../docs/gateway-api.md', import.meta.url), 'utf8')
 const cited = new Set([...text.matchAll(/`((?:[\w-]+\/)+[\w-]+(?:(?:\.node)?\.test\.ts)?)`/g)].map(([, path]) => path!))
 
 test('every test that the page names is there', () => {
