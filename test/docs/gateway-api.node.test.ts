@@ -8,7 +8,7 @@ test('every test that the page names is there', () => {
   const paths = [...cited].filter((path) => path.endsWith('.test.ts') || path.startsWith('golden/'))
   expect(paths.length).toBeGreaterThan(30)
   const missing = paths.filter(
-    (path) => !existsSync(path.startsWith('golden/') ? `test/${path}.in.yaml` : `test/${path}`),
+    (path) => !existsSync(new URL(path.startsWith('golden/') ? `../${path}.in.yaml` : `../${path}`, import.meta.url)),
   )
   expect(missing).toEqual([])
 })
