@@ -113,7 +113,8 @@ describe.each(kinds)('$name', ({ dial, is }) => {
     const reader = read(near, (reads) => reads % 4 === 0)
     for (let at = 0; at < bytes.length; at += 1 << 20) near.write('', bytes, at, at + (1 << 20))
     near.end()
-    await until(() => reader.ended)
+    // A socket that has ended both ways closes, and says so, while its last bytes may still be kept.
+    await until(() => reader.ended && reader.count >= bytes.length)
     expect(reader).toMatchObject({ count: bytes.length, wrong: 0 })
   })
 
