@@ -270,11 +270,30 @@ export interface QuicOptions {
 export interface QuicConnection {
   readonly local: Address
   readonly remote: Address
+  readonly tls?: TlsFacts | undefined
+  /** Streams that the peer opened before this call are told then. */
   attach(events: QuicConnectionEvents): void
   /** The first one that a client opens has id 0. The peer sees it when something is written. */
   openStream(): Promise<QuicStream>
   /** CONNECTION_CLOSE with application code 0. */
   close(): void
+}
+
+export interface QuicListenOptions {
+  /** Names at least one protocol (ALPN): QUIC has no connection without. RFC 9001 section 8.1. */
+  readonly tls: TlsServerOptions
+  /** Without a packet of the peer's. */
+  readonly idleTimeoutMs: number
+  readonly keepAliveMs: number
+}
+
+/** A UDP port, with all the connections that came in there. */
+export interface QuicListener {
+  readonly address: Address
+  /** For connections from now on; `undefined` refuses them. Those that are there stay. */
+  present(tls: TlsServerOptions | undefined): Promise<void>
+  /** Closes the connections that are there, and gives the port back. */
+  close(): Promise<void>
 }
 
 /** What a host must lend us. If an adapter needs more, the need is probably ours. */
@@ -288,6 +307,16 @@ export interface Runtime {
   listen(at: Address, options: ListenOptions, accept: (socket: Socket) => void): Promise<Listener>
   /** Where the runtime has QUIC. Rejects with a {@link SocketError}; code 'timeout' when nothing at all was answered. */
   connectQuic?(to: Address, options: QuicOptions): Promise<QuicConnection>
+  /**
+   * Where the runtime has QUIC. Port 0 lets the system choose. Rejects with a {@link SocketError}.
+   *
+   * @param accept is given a connection when its handshake is done; one that fails is never told
+   */
+  listenQuic?(
+    at: Address,
+    options: QuicListenOptions,
+    accept: (connection: QuicConnection) => void,
+  ): Promise<QuicListener>
   readonly resolver: Resolver
   readonly files: Files
   readonly clock: Clock
