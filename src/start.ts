@@ -8,9 +8,7 @@ import { StartRefusal } from './control/start-refusal.ts'
 import { readTunnelAccess, type TunnelAccess } from './control/tunnel-access.ts'
 import { describeError, type ProxyError } from './errors.ts'
 import { defaultHttp1Limits, type Http1Limits } from './http1/limits.ts'
-import { createHttp1Server, type Http1Server } from './http1/server.ts'
 import { defaultHttp2Limits, type Http2Limits } from './http2/limits.ts'
-import { createHttp2Server, type Http2Server } from './http2/server.ts'
 import { createAccessLog } from './observe/access-log.ts'
 import { createRequestMetrics, type RequestMetrics } from './observe/request-metrics.ts'
 import { createServiceMetrics } from './observe/service-metrics.ts'
@@ -20,6 +18,7 @@ import { createProxy, type Proxy } from './proxy/proxy.ts'
 import type { RequestRecord } from './proxy/record.ts'
 import { toResponse } from './proxy/respond.ts'
 import type { Address, Entrance, Handler, Listener, Runtime } from './runtime.ts'
+import { alpnProtocols, createHttpServer, type HttpServer } from './server.ts'
 import { createConfigFileSource } from './sources/config-file.ts'
 import { createManifestSource } from './sources/manifests.ts'
 import { originConfig } from './sources/origin.ts'
@@ -111,17 +110,24 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   if (options.origin !== undefined) control.load(originConfig(options.origin))
   await loadFirst(control, follower)
 
-  const servers: (Http1Server | Http2Server)[] = []
+  const servers: HttpServer[] = []
+  const connectionCount = (): number => servers.reduce((sum, server) => sum + server.connectionCount, 0)
   const serviceMetrics = createServiceMetrics({
     version,
     runtime: runtime.name,
     runtimeVersion: runtime.version,
-    connections: () => servers.reduce((sum, { connections }) => sum + connections.size, 0),
+    connections: connectionCount,
     stats: proxy.stats,
   })
-  const common = { timers, refuse: toResponse, limits: limitsOf(options) }
+  const common = {
+    timers,
+    afterTurn: (f: () => void) => runtime.afterTurn(f),
+    refuse: toResponse,
+    http1: http1LimitsOf(options),
+    http2: http2LimitsOf(options),
+  }
 
-  const adminServer = createHttp1Server({
+  const adminServer = createHttpServer({
     ...common,
     handler: adminHandler(),
     onError: (error) => log.debug('admin request refused', { error: describeError(error) }),
@@ -167,29 +173,29 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
 
   async function open(): Promise<Address> {
     for (const { address, entrance } of listenOf(options, access)) {
-      const service = {
+      const server = createHttpServer({
         ...common,
         handler: proxy.fetch,
-        scheme: 'http' as const,
+        scheme: 'http',
         entrance,
         onError(error: ProxyError, peer: Address) {
           serviceMetrics.refused(error)
           if (error.kind !== 'bad-request') log.error('request failed', { error: describeError(error) })
           else log.debug('request refused', { error: describeError(error), peer: peer.host })
         },
-      }
-      const http2 = createHttp2Server({
-        ...service,
-        limits: http2LimitsOf(options),
-        afterTurn: (f) => runtime.afterTurn(f),
       })
-      const server = createHttp1Server({ ...service, http2: (socket) => http2.accept(socket) })
       const listener = await bind(runtime, address, {}, server, '--listen')
       listeners.push(listener)
-      servers.push(server, http2)
+      servers.push(server)
       entries.push({ address: listener.address, entrance })
     }
-    const listener = await bind(runtime, options.admin, adminTls ? { tls: adminTls } : {}, adminServer, '--admin')
+    const listener = await bind(
+      runtime,
+      options.admin,
+      adminTls ? { tls: { ...adminTls, alpn: alpnProtocols } } : {},
+      adminServer,
+      '--admin',
+    )
     listeners.push(listener)
     return listener.address
   }
@@ -222,12 +228,12 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
 
   async function drain(): Promise<boolean> {
     draining = true
-    log.info('draining', { connections: servers.reduce((sum, { connections }) => sum + connections.size, 0) })
+    log.info('draining', { connections: connectionCount() })
     follower?.close()
     const closed = doors.map((listener) => listener.close())
     for (const server of servers) server.drain()
     const [served, left] = await Promise.all([
-      untilDrained(runtime, servers, options.gracePeriodMs),
+      untilDrained(runtime, connectionCount, options.gracePeriodMs),
       tunnel?.stop(options.gracePeriodMs) ?? true,
     ])
     const inTime = served && left
@@ -252,7 +258,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
     publicUrl: access?.publicUrl,
     stop: () => (stopped ??= drain().then((inTime) => inTime && !aborted)),
     abort() {
-      aborted ||= servers.some(({ connections }) => connections.size > 0)
+      aborted ||= connectionCount() > 0
       aborted ||= tunnel?.reports.some(({ activeRequests }) => activeRequests > 0) ?? false
       destroyClients()
     },
@@ -347,7 +353,7 @@ function createProxyOf(
   })
 }
 
-function limitsOf(options: Options): Http1Limits {
+function http1LimitsOf(options: Options): Http1Limits {
   return {
     ...defaultHttp1Limits,
     maxHeadBytes: options.maxHeadBytes,

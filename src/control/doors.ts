@@ -1,7 +1,7 @@
-/** Addresses opened for an engine, and closed again without cutting anybody off. */
-import type { Http1Server } from '../http1/server.ts'
+/** Addresses opened for a server, and closed again without cutting anybody off. */
 import { formatAddress } from '../options/address.ts'
 import type { Address, Listener, ListenOptions, Runtime, SocketError } from '../runtime.ts'
+import type { HttpServer } from '../server.ts'
 import { StartRefusal } from './start-refusal.ts'
 
 /** How often a drain looks whether it is done. */
@@ -12,10 +12,10 @@ export async function bind(
   runtime: Runtime,
   address: Address,
   options: ListenOptions,
-  server: Http1Server,
+  server: HttpServer,
   option: '--listen' | '--admin',
 ): Promise<Listener> {
-  const accept: Parameters<Runtime['listen']>[2] = (socket) => void server.accept(socket)
+  const accept: Parameters<Runtime['listen']>[2] = (socket) => server.accept(socket)
   try {
     return await runtime.listen(address, options, accept).catch((error: SocketError) => {
       if (address.host !== '::' || error.code === 'busy' || error.code === 'denied') throw error
@@ -35,12 +35,8 @@ export async function bind(
 }
 
 /** @returns whether every connection was gone before the grace period was over */
-export function untilDrained(
-  { clock }: Runtime,
-  servers: readonly Pick<Http1Server, 'connections'>[],
-  graceMs: number,
-): Promise<boolean> {
-  const idle = (): boolean => servers.every(({ connections }) => connections.size === 0)
+export function untilDrained({ clock }: Runtime, connectionCount: () => number, graceMs: number): Promise<boolean> {
+  const idle = (): boolean => connectionCount() === 0
   if (idle()) return Promise.resolve(true)
   const endMs = clock.now() + graceMs
   return new Promise((resolve) => {

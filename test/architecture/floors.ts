@@ -8,6 +8,7 @@ import type { ImportsOfFile } from './imports.ts'
 const floors: readonly (readonly string[])[] = [
   ['runtime.ts', 'errors.ts', 'options.ts', 'options', 'telemetry.ts', 'timers.ts', 'http', 'config'],
   ['http1', 'http2', 'gateway', 'routing', 'filters'],
+  ['server.ts'],
   ['tunnel', 'tunnel/edge', 'push', 'backends', 'sources'],
   ['proxy'],
   ['admin', 'control', 'observe'],

@@ -1,13 +1,14 @@
 /**
  * A local edge: Cloudflare's end of a tunnel, for tests and for life without an account. Connectors dial its servers
- * and register; eyeballs come in by HTTP/1.1 and WebSocket, and their requests go down the connections.
+ * and register; eyeballs come in by HTTP/1.1, HTTP/2 and WebSocket, and their requests go down the connections.
  *
  * It is not a door to the world: it binds where it is told to, which should be loopback, and its authority is
  * constrained to the two names that connectors ask for.
  */
-import { createHttp1Server, type Http1Server } from '../../http1/server.ts'
 import { defaultHttp1Limits } from '../../http1/limits.ts'
-import type { Address, Listener, Runtime, Socket } from '../../runtime.ts'
+import { defaultHttp2Limits } from '../../http2/limits.ts'
+import type { Address, Handler, Listener, Runtime, Socket } from '../../runtime.ts'
+import { createHttpServer, type HttpServer } from '../../server.ts'
 import { type Log } from '../../telemetry.ts'
 import { createTimerEntry, type Timers } from '../../timers.ts'
 import { formatUuid } from '../uuid.ts'
@@ -88,7 +89,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const connections = new Set<ConnectorConnection>()
   const violations: string[] = []
   const servers: EdgeServer[] = []
-  const doors: { readonly server: Http1Server; readonly listener: Listener }[] = []
+  const doors: { readonly server: HttpServer; readonly listener: Listener }[] = []
   let attempts = 0
   let configurationVersion = 0
   let emptied: () => void = () => {}
@@ -163,9 +164,16 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     )
   }
 
-  async function open(at: Address, handler: Parameters<typeof createHttp1Server>[0]['handler']): Promise<Address> {
-    const server = createHttp1Server({ handler, timers, limits: defaultHttp1Limits, scheme: 'http' })
-    const listener = await runtime.listen(at, {}, (socket) => void server.accept(socket))
+  async function open(at: Address, handler: Handler): Promise<Address> {
+    const server = createHttpServer({
+      handler,
+      timers,
+      afterTurn: (f) => runtime.afterTurn(f),
+      http1: defaultHttp1Limits,
+      http2: defaultHttp2Limits,
+      scheme: 'http',
+    })
+    const listener = await runtime.listen(at, {}, (socket) => server.accept(socket))
     doors.push({ server, listener })
     return listener.address
   }
