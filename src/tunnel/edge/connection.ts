@@ -3,15 +3,16 @@ import type { Body } from '../../http/body.ts'
 import type { Address } from '../../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../../timers.ts'
 import { type UpdateConfigurationResponse } from '../configuration-manager.ts'
-import { type ControlStream } from '../edge-link.ts'
 import { type Transport } from '../protocol.ts'
 import { type ConnectionResponse, type RegisterConnectionParams } from '../registration.ts'
 import { formatConfigurationPush } from '../remote-configuration.ts'
 import { formatUuid } from '../uuid.ts'
-import { serveControl, type Control } from './control.ts'
+import { type Control, type ControlLoss, serveControl } from './control.ts'
 import { type ConnectionFaults } from './faults.ts'
+import { type FrozenHalf } from './frozen-socket.ts'
 import {
   type ConnectorLink,
+  type EdgeControlStream,
   type LinkEvents,
   type ReportViolation,
   type StreamAnswer,
@@ -51,10 +52,12 @@ export interface ConnectorConnection {
   configureWith(text: string): Promise<UpdateConfigurationResponse>
   /** No new requests; closes after those that run. */
   goAway(): void
-  /** Ends the control stream alone. */
-  loseControl(): void
-  /** Falls silent without closing. */
-  freeze(): void
+  /** Ends the control stream alone. Default `abort`. */
+  loseControl(how?: ControlLoss): void
+  /** Falls silent without closing; or only half, hearing nothing or saying nothing. Default `both`. */
+  freeze(half?: FrozenHalf): void
+  /** Says what nobody understands. */
+  babble(): void
   /** Closes at once, whatever is in flight. */
   close(how?: 'reset'): void
 }
@@ -105,7 +108,7 @@ export function openConnection(
 
   const link = open({ control: controlOpened, close: linkClosed })
 
-  function controlOpened(stream: ControlStream): void {
+  function controlOpened(stream: EdgeControlStream): void {
     control = serveControl(stream, {
       timers,
       faults,
@@ -230,13 +233,15 @@ export function openConnection(
       // The connector waits for us to close: its control stream keeps the connection.
       if (inFlight === 0) timers.arm(deadline, farewellMs)
     },
-    loseControl: () => control?.close(),
-    freeze: () => link.freeze(),
+    loseControl: (how = 'abort') => control?.lose(how),
+    freeze: (half = 'both') => link.freeze(half),
+    babble: () => link.babble(),
     close: (how) => link.destroy(how),
   }
 
   timers.arm(deadline, options.registrationTimeoutMs)
-  if (!faults.withholdControl) link.start()
+  if (faults.babble) link.babble()
+  else if (!faults.withholdControl) link.start()
   return connection
 }
 

@@ -1,6 +1,5 @@
 /** The edge's end of a control stream: it serves the registration interface, well or, when asked to, badly. */
 import { createTimerEntry, type Timers } from '../../timers.ts'
-import { type ControlStream } from '../edge-link.ts'
 import {
   type ConnectionResponse,
   registerConnection,
@@ -11,7 +10,8 @@ import {
 import { createRpcConnection } from '../rpc.ts'
 import { describeRpcFailure, RpcError } from '../rpc-error.ts'
 import { serveMethod } from '../rpc-method.ts'
-import { type ConnectionFaults } from './faults.ts'
+import { type ConnectionFaults, garbage } from './faults.ts'
+import { type EdgeControlStream } from './link.ts'
 import { splitMessage } from './segmented.ts'
 
 export interface ControlOptions {
@@ -30,9 +30,14 @@ export interface ControlOptions {
 export interface Control {
   /** Aborts the RPC connection and ends our half of the stream. */
   close(): void
+  /** Ends the stream some other way. */
+  lose(how: ControlLoss): void
 }
 
-export function serveControl(stream: ControlStream, options: ControlOptions): Control {
+/** `abort` says so over RPC first, `end` only ends our half, `reset` breaks the stream, `garbage` is said in place of RPC. */
+export type ControlLoss = 'abort' | 'end' | 'reset' | 'garbage'
+
+export function serveControl(stream: EdgeControlStream, options: ControlOptions): Control {
   const { faults, timers } = options
   const { segmented = false, rpcDelayMs = 0 } = faults
   const leave = (message: Uint8Array): void => stream.write(segmented ? splitMessage(message) : message)
@@ -59,6 +64,9 @@ export function serveControl(stream: ControlStream, options: ControlOptions): Co
             case 'abort':
               queueMicrotask(() => rpc.close())
               return new Promise<never>(() => {})
+            case 'garbage':
+              stream.write(garbage.slice())
+              return new Promise<never>(() => {})
             case 'error':
               return { kind: 'error', error: registration.error }
             case 'close-after':
@@ -82,7 +90,15 @@ export function serveControl(stream: ControlStream, options: ControlOptions): Co
     receive: (bytes, start, end) => rpc.receive(bytes, start, end),
     lost: (reason) => rpc.lost(reason),
   })
-  return { close: () => rpc.close() }
+  return {
+    close: () => rpc.close(),
+    lose(how) {
+      if (how === 'abort') rpc.close()
+      else if (how === 'end') stream.end()
+      else if (how === 'reset') stream.reset()
+      else stream.write(garbage.slice())
+    },
+  }
 }
 
 function exception(reason: string): RpcError {

@@ -7,10 +7,10 @@
  */
 import { defaultHttp1Limits } from '../../http1/limits.ts'
 import { defaultHttp2Limits } from '../../http2/limits.ts'
-import type { Address, Handler, Listener, Runtime, Socket } from '../../runtime.ts'
+import type { Address, Handler, Listener, Runtime, Socket, SocketError } from '../../runtime.ts'
 import { createHttpServer, type HttpServer } from '../../server.ts'
 import { type Log } from '../../telemetry.ts'
-import { createTimerEntry, type Timers } from '../../timers.ts'
+import { type Timers } from '../../timers.ts'
 import { formatUuid } from '../uuid.ts'
 import { createEdgeApi } from './api.ts'
 import { type Authority, createAuthority } from './authority.ts'
@@ -72,7 +72,7 @@ export interface Edge {
   readonly fetch: EyeballFetch
   /** Pushes the next version over every connection, or over those of one tunnel. */
   configure(config: unknown, tunnel?: Tunnel): Promise<readonly PushResult[]>
-  /** Sends GOAWAY, lets requests finish, closes everything. */
+  /** Sends GOAWAY, lets requests finish until the grace period is over, closes everything. */
   close(graceMs?: number): Promise<void>
 }
 
@@ -80,8 +80,15 @@ const loopback: Address = { host: '127.0.0.1', port: 0 }
 /** As many connections as the reference client wants. */
 const defaultServers: readonly Address[] = [loopback, loopback, loopback, loopback]
 const maxViolations = 100
+/** How often a close in order looks whether everybody has left. */
+const idleLookMs = 20
 
-/** @returns rejects with a SocketError when an address cannot be had, and then nothing is left open */
+/** Which address could not be had, as it was asked for, and why. */
+export interface EdgeAddressError extends SocketError {
+  readonly address: Address
+}
+
+/** @returns rejects with an {@link EdgeAddressError} when an address cannot be had, and then nothing is left open */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const { runtime, timers, log, location = 'LHR', random = Math.random } = options
   const authority = options.authority ?? (await createAuthority(runtime.clock.wallNow()))
@@ -92,7 +99,6 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const doors: { readonly server: HttpServer; readonly listener: Listener }[] = []
   let attempts = 0
   let configurationVersion = 0
-  let emptied: () => void = () => {}
 
   const report = (violation: string): void => {
     log.warn('the connector breaks the protocol', { violation })
@@ -111,13 +117,15 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const fetch = createFront({ tunnels, connections, location, random, log })
 
   function accept(socket: Socket, server: number): void {
+    const faults = edge.plan({ server, attempt: attempts++ }) ?? {}
+    const { pace } = faults
     const connection = openConnection(
-      (events) => openHttp2Link(socket, { timers, afterTurn: (f) => runtime.afterTurn(f), report }, events),
+      (events) => openHttp2Link(socket, { timers, afterTurn: (f) => runtime.afterTurn(f), report, pace }, events),
       {
         server,
         timers,
         random,
-        faults: edge.plan({ server, attempt: attempts++ }) ?? {},
+        faults,
         registrationTimeoutMs: options.registrationTimeoutMs ?? 10_000,
         report,
         register: (params) => registrar.register(params, server, registered()),
@@ -131,7 +139,6 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
         onClose(closed) {
           connections.delete(closed)
           log.info('connection closed', { connection: closed.id, server, reason: closed.reason })
-          if (connections.size === 0) emptied()
         },
       },
     )
@@ -173,7 +180,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       http2: defaultHttp2Limits,
       scheme: 'http',
     })
-    const listener = await runtime.listen(at, {}, (socket) => server.accept(socket))
+    const listener = await runtime.listen(at, {}, (socket) => server.accept(socket)).catch(namedAfter(at))
     doors.push({ server, listener })
     return listener.address
   }
@@ -182,20 +189,28 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     await Promise.all(servers.map((server) => server.refuse()))
     const closing = doors.map(({ listener }) => listener.close())
     for (const { server } of doors) server.drain()
-    if (graceMs > 0 && connections.size > 0) {
+    if (graceMs > 0) {
       for (const connection of connections) connection.goAway()
-      await new Promise<void>((resolve) => {
-        const entry = createTimerEntry(resolve)
-        timers.arm(entry, graceMs)
-        emptied = () => {
-          timers.remove(entry)
-          resolve()
-        }
-      })
+      await untilIdle(graceMs)
     }
     for (const connection of connections) connection.close()
     for (const { server } of doors) server.destroy()
     await Promise.all(closing)
+  }
+
+  /** What connectors answered has reached the eyeballs, too. */
+  function untilIdle(graceMs: number): Promise<void> {
+    const { clock } = runtime
+    const isIdle = (): boolean => connections.size === 0 && doors.every(({ server }) => server.connectionCount === 0)
+    if (isIdle()) return Promise.resolve()
+    const endMs = clock.now() + graceMs
+    return new Promise((resolve) => {
+      const stopLooking = clock.every(idleLookMs, () => {
+        if (!isIdle() && clock.now() < endMs) return
+        stopLooking()
+        resolve()
+      })
+    })
   }
 
   const edge: Edge = {
@@ -217,7 +232,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   try {
     for (const [index, at] of (options.servers ?? defaultServers).entries()) {
       const onConnection = (socket: Socket): void => accept(socket, index)
-      servers.push(await startServer({ index, at, runtime, authority, report, onConnection }))
+      const starting = startServer({ index, at, runtime, authority, report, onConnection })
+      servers.push(await starting.catch(namedAfter(at)))
     }
     const eyeballs = options.eyeballs && (await open(options.eyeballs, (request, exchange) => fetch(request, exchange)))
     const api = options.api && (await open(options.api, createEdgeApi({ add: tunnels.add, configure, random })))
@@ -226,4 +242,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     await close()
     throw error
   }
+}
+
+function namedAfter(address: Address): (error: SocketError) => Promise<never> {
+  return (error) => Promise.reject({ ...error, address } satisfies EdgeAddressError)
 }

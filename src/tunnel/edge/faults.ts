@@ -9,8 +9,19 @@ export interface ConnectionFaults {
   readonly rpcDelayMs?: number
   /** Each of our RPC messages has two segments, and a far pointer from one to the other. */
   readonly segmented?: boolean
+  /** How whatever we write leaves, frames and RPC alike. */
+  readonly pace?: Pace
+  /** Garbage follows the greeting, and nothing else. */
+  readonly babble?: boolean
   readonly registration?: RegistrationFault
   readonly unregistration?: UnregistrationFault
+}
+
+/** In pieces, one write each: a slow network, or one that cuts where nobody expects it. */
+export interface Pace {
+  readonly pieceBytes: number
+  /** Between two pieces. */
+  readonly delayMs: number
 }
 
 export type RegistrationFault =
@@ -18,6 +29,8 @@ export type RegistrationFault =
   | { readonly kind: 'exception'; readonly reason: string }
   /** The RPC connection is aborted. */
   | { readonly kind: 'abort' }
+  /** The answer is not RPC. */
+  | { readonly kind: 'garbage' }
   | { readonly kind: 'error'; readonly error: ConnectionError }
   /** The transport connection ends as soon as success has been answered. */
   | { readonly kind: 'close-after' }
@@ -27,6 +40,9 @@ export type UnregistrationFault =
   | 'exception'
   /** The transport connection ends at once, whatever is in flight. */
   | 'close'
+
+/** Neither a frame of HTTP/2 nor a message of Cap'n Proto: both would be of a size that nobody allows. */
+export const garbage: Uint8Array = new Uint8Array(64).fill(0xff)
 
 /** The answers of the edge's that are no success, ready made. @see cloudflared, tunnelrpc/pogs/errors.go */
 export const registrationErrors = {

@@ -1,13 +1,18 @@
-/** A socket that can fall silent without closing: what a peer sees of a host that lost its network. */
+/** A socket that can fall silent without closing: what a peer sees of a host that lost its network, or hangs. */
 import type { Socket, SocketEvents } from '../../runtime.ts'
 
+/** Which way nothing goes any more: `reading` what the peer says, `writing` what it would hear, or neither. */
+export type FrozenHalf = 'reading' | 'writing' | 'both'
+
 export interface FreezableSocket extends Socket {
-  /** Nothing is read or written from now on. `destroy` still works. */
-  freeze(): void
+  /** From now on nothing goes that way, for ever, and whoever owns the socket cannot close it any more. */
+  freeze(half: FrozenHalf): void
 }
 
+/** The socket that is wrapped can be destroyed still, and then the owner is told. */
 export function freezable(socket: Socket): FreezableSocket {
-  let frozen = false
+  let deaf = false
+  let dumb = false
   return {
     get local() {
       return socket.local
@@ -20,30 +25,32 @@ export function freezable(socket: Socket): FreezableSocket {
     },
     attach(events) {
       const thawed: SocketEvents = {
-        data: (bytes, start, end) => (frozen ? true : events.data(bytes, start, end)),
-        drain() {
-          if (!frozen) events.drain()
-        },
+        data: (bytes, start, end) => deaf || events.data(bytes, start, end),
+        drain: () => events.drain(),
         end() {
-          if (!frozen) events.end()
+          if (!deaf) events.end()
         },
         close: (error) => events.close(error),
       }
       socket.attach(thawed)
     },
     latin1: (bytes, start, end) => socket.latin1(bytes, start, end),
-    write: (head, body, start, end, tail) => frozen || socket.write(head, body, start, end, tail),
+    write: (head, body, start, end, tail) => dumb || socket.write(head, body, start, end, tail),
     pause: () => socket.pause(),
     resume() {
-      if (!frozen) socket.resume()
+      if (!deaf) socket.resume()
     },
     end() {
-      if (!frozen) socket.end()
+      if (!dumb) socket.end()
     },
-    destroy: (reason) => socket.destroy(reason),
-    freeze() {
-      frozen = true
-      socket.pause()
+    destroy(reason) {
+      // Its owner has noticed that the peer is not heard of: a host that hangs would not.
+      if (!deaf && !dumb) socket.destroy(reason)
+    },
+    freeze(half) {
+      deaf ||= half !== 'writing'
+      dumb ||= half !== 'reading'
+      if (deaf) socket.pause()
     },
   }
 }

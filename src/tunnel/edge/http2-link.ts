@@ -9,13 +9,21 @@ import { Http2Connection } from '../../http2/client.ts'
 import { edgeHttp2Limits } from '../../http2/limits.ts'
 import type { Field, Socket } from '../../runtime.ts'
 import type { Timers } from '../../timers.ts'
-import { type ControlStream, describeSocketError } from '../edge-link.ts'
+import { describeSocketError } from '../edge-link.ts'
 import { parseConfigurationAnswer } from '../remote-configuration.ts'
 import { tcpSourceName, upgradeName, upgrades } from '../request-class.ts'
 import { WatchedSocket } from '../watched-socket.ts'
 import { edgeNames } from './authority.ts'
+import { garbage, type Pace } from './faults.ts'
 import { freezable } from './frozen-socket.ts'
-import { type ConnectorLink, type LinkEvents, type ReportViolation, type StreamRequest } from './link.ts'
+import {
+  type ConnectorLink,
+  type EdgeControlStream,
+  type LinkEvents,
+  type ReportViolation,
+  type StreamRequest,
+} from './link.ts'
+import { paced } from './paced-socket.ts'
 import { createPipe } from './pipe.ts'
 import { readStreamAnswer } from './stream-answer.ts'
 
@@ -23,11 +31,12 @@ export interface Http2LinkOptions {
   readonly timers: Timers
   readonly afterTurn: (f: () => void) => void
   readonly report: ReportViolation
+  readonly pace?: Pace | undefined
 }
 
 export function openHttp2Link(accepted: Socket, options: Http2LinkOptions, events: LinkEvents): ConnectorLink {
-  const { timers, afterTurn, report } = options
-  const freezing = freezable(accepted)
+  const { timers, afterTurn, report, pace } = options
+  const freezing = freezable(pace ? paced(accepted, pace, timers) : accepted)
   const socket = new WatchedSocket(
     freezing,
     () => timers.now(),
@@ -85,8 +94,13 @@ export function openHttp2Link(accepted: Socket, options: Http2LinkOptions, event
       return parseConfigurationAnswer(text)
     },
     goAway: () => connection.drain(),
-    freeze: () => freezing.freeze(),
-    destroy: (how) => (how === 'reset' ? socket.destroy('reset') : connection.destroy()),
+    freeze: (half) => freezing.freeze(half),
+    babble: () => void socket.write('', garbage, 0, garbage.length),
+    destroy(how) {
+      if (how !== 'reset') connection.destroy()
+      // A frozen connection has not closed its socket.
+      accepted.destroy(how)
+    },
   }
 }
 
@@ -104,7 +118,7 @@ function requestOf(method: string, fields: readonly Field[], body: Body): Reques
   return made as unknown as Request
 }
 
-function controlOf(incoming: Body, outgoing: ReturnType<typeof createPipe>['sink']): ControlStream {
+function controlOf(incoming: Body, outgoing: ReturnType<typeof createPipe>['sink']): EdgeControlStream {
   return {
     // RPC of the edge's is a few hundred bytes; the pipe keeps what the window does not let out.
     write: (message) => void outgoing.data(message, 0, message.length),
@@ -112,6 +126,7 @@ function controlOf(incoming: Body, outgoing: ReturnType<typeof createPipe>['sink
       outgoing.end()
       // The connector's Finish and Abort may still come; the stream is over when both halves are.
     },
+    reset: () => outgoing.fail({ kind: 'downstream-gone' }),
     start: (to) =>
       incoming.start({
         data(bytes, start, end) {

@@ -5,6 +5,7 @@ import type { Address, Field } from '../../runtime.ts'
 import type { UpdateConfigurationResponse } from '../configuration-manager.ts'
 import type { ControlStream } from '../edge-link.ts'
 import type { Transport } from '../protocol.ts'
+import { type FrozenHalf } from './frozen-socket.ts'
 
 /** What an eyeball asks, as the edge passes it on. */
 export interface StreamRequest {
@@ -26,8 +27,14 @@ export interface StreamAnswer {
   readonly body: Body | undefined
 }
 
+/** The control stream at this end, which can also break. */
+export interface EdgeControlStream extends ControlStream {
+  /** Breaks the stream off: RST_STREAM. */
+  reset(): void
+}
+
 export interface LinkEvents {
-  control(stream: ControlStream): void
+  control(stream: EdgeControlStream): void
   /** Once, and last. */
   close(reason: string): void
 }
@@ -43,8 +50,10 @@ export interface ConnectorLink {
   configure(push: string): Promise<UpdateConfigurationResponse>
   /** No new streams; closes when those that run are over. HTTP/2: GOAWAY. */
   goAway(): void
-  /** From now on nothing is read and nothing is written, and nobody is told. */
-  freeze(): void
+  /** From now on nothing goes that way, and nobody is told. */
+  freeze(half: FrozenHalf): void
+  /** Sends what nobody understands: on HTTP/2 among the frames, on QUIC on a stream of its own. */
+  babble(): void
   /** @param how a reset leaves nothing to read; a close sends what was written */
   destroy(how?: 'reset'): void
 }
