@@ -6,9 +6,11 @@ import { connect as connectTls } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Options } from '../src/options.ts'
 import { StartRefusal } from '../src/control/start-refusal.ts'
+import { createTimers } from '../src/timers.ts'
+import { clientOn, requestFor } from './http2/rig.ts'
 import { startBackend, type TestBackend } from './support/backend.ts'
 import { createTestAuthority } from './support/certificates.ts'
-import { startService, until, type TestService } from './support/service.ts'
+import { runtime, startService, until, type TestService } from './support/service.ts'
 
 let folder: string
 let backend: TestBackend
@@ -338,7 +340,7 @@ describe('the admin API on the wire', () => {
     expect(await ask(connect(service.admin.port, '127.0.0.1'), `GET /config HTTP/1.1\r\n${fields}`)).toMatch(answer)
   })
 
-  test('over TLS, where it has a certificate', async () => {
+  test('over TLS, where it has a certificate, and over HTTP/2 where the client has it', async () => {
     const authority = await createTestAuthority()
     const { cert, key } = await authority.issue([{ type: 'dns', value: 'localhost' }])
     const [adminTlsCert, adminTlsKey] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
@@ -352,6 +354,14 @@ describe('the admin API on the wire', () => {
       ca: authority.certificate,
     })
     expect(await ask(socket, 'GET /healthz HTTP/1.1\r\nHost: localhost')).toMatch(/^HTTP\/1\.1 200 OK /)
+    const tls = { servername: 'localhost', ca: authority.certificate, alpn: ['h2'] }
+    const client = clientOn(
+      await runtime.connect(service.admin, { timeoutMs: 5_000, tls }),
+      createTimers(runtime.clock),
+    )
+    const answer = await client.send(requestFor('/healthz', { authority: 'localhost' }), {})
+    expect(answer.status).toBe(200)
+    client.destroy()
   })
 })
 
