@@ -28,6 +28,8 @@ export interface Http2ServerOptions extends ExchangeOptions {
   readonly refuse?: (error: ProxyError) => Response
   /** Told of each refused message, each handler that threw, and each peer that broke the protocol. */
   readonly onError?: (error: ProxyError, peer: Address) => void
+  /** Told once of each client that opens no more streams (GOAWAY); those that run are finished. */
+  readonly onGoAway?: () => void
 }
 
 export interface Http2Server {
@@ -104,8 +106,12 @@ class ServerConnection implements SessionUser {
   }
 
   ready(): void {}
-  leaving(): void {}
   idle(): void {}
+
+  leaving(): void {
+    // Where it is not usable any more, it is we who leave.
+    if (this.session.usable) this.options.onGoAway?.()
+  }
 
   fault(reason: string): void {
     this.options.onError?.(bad(400, reason), this.socket.remote)

@@ -72,7 +72,7 @@ export interface EdgeConnection {
   readonly address: EdgeAddress
   readonly transport: EdgeTransport
   readonly state: ConnectionState
-  /** Registered, with its control stream alive. */
+  /** Registered, with its control stream alive, and the edge there to stay. */
   readonly usable: boolean
   /** Once registered. */
   readonly details: ConnectionDetails | undefined
@@ -81,8 +81,12 @@ export interface EdgeConnection {
   readonly activeRequests: number
   /** Never rejects. */
   readonly ended: Promise<ConnectionEnd>
+  /** Resolves when the edge, registered with as we are, has said that it sends no more requests over this connection. */
+  readonly goingAway: Promise<void>
+  /** Tells the edge that we leave, and closes once nothing is in flight, however long that takes. */
+  retire(): void
   /**
-   * Tells the edge that we leave, lets requests in flight finish, and closes.
+   * Tells the edge that we leave, lets requests in flight finish, and closes. Also after {@link retire}.
    *
    * @returns once the connection has ended; whether everything could finish
    */
@@ -111,6 +115,10 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
   let rpc: RpcConnection | undefined
   let details: ConnectionDetails | undefined
   let leaving: Promise<boolean> | undefined
+  let farewell: Promise<void> | undefined
+  let edgeLeaves = false
+  let tellGoingAway: () => void = () => {}
+  const goingAway = new Promise<void>((resolve) => (tellGoingAway = resolve))
   let doomed: TimerEntry | undefined
   /** Nothing was in flight when it ended. */
   let whole = true
@@ -133,7 +141,7 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
 
   async function dial(): Promise<void> {
     try {
-      const made = await transport.connect(address, connIndex, { control, close: linkClosed })
+      const made = await transport.connect(address, connIndex, { control, goAway, close: linkClosed })
       link = made
       if (state === 'ended') made.destroy()
       // The control stream may have been opened before we had a link to speak of.
@@ -147,6 +155,12 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
   function linkClosed({ reason, silent }: LinkEnd): void {
     rpc?.lost(reason)
     end(silent ? 'silent' : 'lost', reason)
+  }
+
+  /** A registration that is under way may still succeed. */
+  function goAway(): void {
+    edgeLeaves = true
+    if (state === 'registered') tellGoingAway()
   }
 
   function control(stream: ControlStream): void {
@@ -214,6 +228,7 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
       details = answer.details
       state = 'registered'
       events.registered(details)
+      if (edgeLeaves) tellGoingAway()
       if (connIndex === 0 && !details.tunnelIsRemotelyManaged) void report(connection)
     } catch (error) {
       const failure = rpcFailureOf(error)
@@ -231,27 +246,31 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
     events.called('update_local_configuration', failure, timers.now() - startedMs)
   }
 
-  async function unregister(graceMs: number): Promise<void> {
+  async function unregister(timeoutMs: number): Promise<void> {
+    state = 'leaving'
+    events.unregistering()
     if (rpc === undefined) return
     const startedMs = timers.now()
-    const timeoutMs = Math.min(graceMs, limits.unregisterTimeoutMs)
     const failure = await rpc.call(unregisterConnection, undefined, timeoutMs).then(nothing, rpcFailureOf)
     events.called('unregister_connection', failure, timers.now() - startedMs)
     rpc.close()
   }
 
+  async function retireInOrder(): Promise<void> {
+    await (farewell ??= unregister(limits.unregisterTimeoutMs))
+    if (leaving === undefined) link?.finish('keep')
+  }
+
   async function leaveInOrder(graceMs: number): Promise<boolean> {
-    if (state !== 'registered' || graceMs <= 0) {
+    if ((state !== 'registered' && farewell === undefined) || graceMs <= 0) {
       cutOff('stopped')
       await ended
       return whole
     }
-    state = 'leaving'
-    events.unregistering()
     const deadline = createTimerEntry(() => cutOff('the grace period is over'))
     timers.arm(deadline, graceMs)
-    await unregister(graceMs)
-    link?.finish()
+    await (farewell ??= unregister(Math.min(graceMs, limits.unregisterTimeoutMs)))
+    link?.finish('end')
     await ended
     timers.remove(deadline)
     return whole
@@ -268,11 +287,12 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
     address,
     transport,
     ended,
+    goingAway,
     get state() {
       return state
     },
     get usable() {
-      return state === 'registered' && doomed === undefined
+      return state === 'registered' && doomed === undefined && !edgeLeaves
     },
     get details() {
       return details
@@ -282,6 +302,9 @@ export function openEdgeConnection(options: EdgeConnectionOptions): EdgeConnecti
     },
     get activeRequests() {
       return link?.activeRequests ?? 0
+    },
+    retire() {
+      if (state === 'registered') void retireInOrder()
     },
     leave: (graceMs) => (leaving ??= leaveInOrder(graceMs)),
     destroy: () => cutOff('stopped'),

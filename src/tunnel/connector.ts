@@ -90,6 +90,10 @@ const discoveryIntervalMs = 5 * 60_000
 const moveTimeoutMs = 30_000
 /** Requests on a connection that is moved may take so long to finish. */
 const moveGraceMs = 30_000
+/** An edge that goes away sooner after the registration is not trusted to do otherwise the next time. */
+const steadyAfterMs = 10_000
+/** Connections whose edge has gone away, and that have requests still: one that does so for ever must not fill us. */
+const maxLeaving = 32
 
 interface Slot {
   readonly index: number
@@ -203,17 +207,20 @@ export function createConnector(options: ConnectorOptions): Connector {
     while (!stopping) {
       const end = await connectOnce(slot)
       if (stopping) return
-      if (end !== 'moved') await recover(slot, end)
+      if (end === 'too soon') await sleep(slot.backoff.fail())
+      else if (end !== 'moved') await recover(slot, end)
     }
   }
 
-  async function connectOnce(slot: Slot): Promise<ConnectionEnd | 'moved'> {
+  /** @returns once the slot needs another connection: at once where it was moved, or after a while */
+  async function connectOnce(slot: Slot): Promise<ConnectionEnd | 'moved' | 'too soon'> {
     const address = pool?.take(slot.index)
     if (address === undefined) {
       return { failure: 'cancelled', reason: 'no edge address is free', retryAfterMs: 0 }
     }
     const moved = new Promise<'moved'>((resolve) => (slot.move = () => resolve('moved')))
     const { transport } = slot.transport
+    let registeredAtMs = Infinity
     const connection = openEdgeConnection({
       transport: options.transports(transport),
       address,
@@ -226,6 +233,7 @@ export function createConnector(options: ConnectorOptions): Connector {
       ...(options.limits ? { limits: options.limits } : {}),
       events: {
         registered(details) {
+          registeredAtMs = now()
           slot.backoff.reset()
           slot.registrations++
           slot.transport = afterRegistration(slot.transport)
@@ -247,13 +255,19 @@ export function createConnector(options: ConnectorOptions): Connector {
       },
     })
     slot.connection = connection
-    const end = await Promise.race([connection.ended, moved])
+    const goingAway = connection.goingAway.then(() => 'going-away' as const)
+    const end = await Promise.race([connection.ended, goingAway, moved])
     slot.connection = undefined
     if (end === 'moved') {
       void leave(connection, moveGraceMs)
       slot.transport = startTransport(choice)
       // Its old address still has the old connection, and would refuse a second one.
       pool?.rotate(slot.index, false)
+    } else if (end === 'going-away') {
+      log.info('the edge goes away; making another connection', { connection: slot.index, edge: address.host })
+      retire(connection)
+      pool?.rotate(slot.index, false)
+      return now() - registeredAtMs < steadyAfterMs ? 'too soon' : 'moved'
     } else if (!leaving.has(connection)) events.left(slot.index)
     return end
   }
@@ -287,6 +301,20 @@ export function createConnector(options: ConnectorOptions): Connector {
     leaving.set(connection, left)
     void left.then(() => leaving.delete(connection))
     return left
+  }
+
+  /** What runs on it may take its time: its edge decides. */
+  function retire(connection: EdgeConnection): void {
+    connection.retire()
+    leaving.set(
+      connection,
+      connection.ended.then(() => leaving.delete(connection)),
+    )
+    let excess = leaving.size - maxLeaving
+    for (const oldest of leaving.keys()) {
+      if (excess-- <= 0) return
+      void leave(oldest, moveGraceMs)
+    }
   }
 
   /** Whoever is moved is missing for a moment, so it is one at a time. */
@@ -335,7 +363,8 @@ export function createConnector(options: ConnectorOptions): Connector {
   async function stopInOrder(graceMs: number): Promise<boolean> {
     begin()
     for (const { connection } of slots) if (connection) void leave(connection, graceMs)
-    // Those that were on their way out already have a grace period of their own.
+    for (const connection of leaving.keys()) void leave(connection, graceMs)
+    // Those that were moved already have a grace period of their own.
     const cutOff = createTimerEntry(() => destroyAll())
     timers.arm(cutOff, graceMs)
     const left = await Promise.all(leaving.values())

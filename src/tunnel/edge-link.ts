@@ -25,6 +25,8 @@ export interface ControlEvents {
 
 export interface EdgeLinkEvents {
   control(stream: ControlStream): void
+  /** The edge opens no more streams; those that run may finish. At most once, and over HTTP/2 alone (GOAWAY). */
+  goAway(): void
   /** The transport connection is gone. Once, and last. */
   close(end: LinkEnd): void
 }
@@ -43,8 +45,11 @@ export interface EdgeLink {
   readonly heardAtMs: number
   /** Requests being served. */
   readonly activeRequests: number
-  /** Tells the sessions that never end by themselves to come to an end, and closes once nothing is in flight. */
-  finish(): void
+  /**
+   * Closes once nothing is in flight. Sessions that never end by themselves (WebSockets) are told to come to an end, or
+   * are kept for as long as they like.
+   */
+  finish(sessions: 'end' | 'keep'): void
   /** Ends everything at once. */
   destroy(): void
 }

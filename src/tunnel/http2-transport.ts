@@ -97,6 +97,7 @@ function serveLink(
     handler: requests.handler,
     refuse: connectorFailure,
     onError: (error) => log.warn('edge connection: a request failed', { error: describeError(error) }),
+    onGoAway: () => events.goAway(),
   })
   server.accept(socket)
   return {
@@ -107,9 +108,9 @@ function serveLink(
     get activeRequests() {
       return requests.active
     },
-    finish() {
+    finish(sessions) {
       finishing = true
-      requests.closeSessions()
+      if (sessions === 'end') requests.closeSessions()
       if (requests.active === 0) server.drain()
     },
     destroy: () => server.destroy(),

@@ -204,9 +204,9 @@ function runLink(
     get activeRequests() {
       return active
     },
-    finish() {
+    finish(how) {
       finishing = true
-      for (const session of sessions) session.close(goingAway)
+      if (how === 'end') for (const session of sessions) session.close(goingAway)
       if (active === 0) connection.close()
     },
     destroy: () => connection.close(),

@@ -261,6 +261,70 @@ describe('failures', () => {
     expect(connector.ready).toBe(4)
   })
 
+  test('an edge that goes away is replaced at once, elsewhere; what runs on the old connection finishes', async () => {
+    const { connector, edge, pass } = createScene()
+    connector.start()
+    await pass(30_000)
+    const old = edge.connections[2]!
+    old.active = 1
+    old.goAway()
+    await pass(100)
+    const replacement = edge.connections[4]!
+    expect(replacement.connIndex).toBe(2)
+    expect(replacement.address.host).not.toBe(old.address.host)
+    expect(old.unregistered).toBe(true)
+    expect(connector.ready).toBe(4)
+    await pass(3_600_000)
+    expect(old.destroyed).toBe(false)
+    expect(old.finished).toBe('keep')
+    old.finishRequests()
+    await pass(100)
+    expect(connector.ready).toBe(4)
+    expect(edge.connections).toHaveLength(5)
+  })
+
+  test('an edge that goes away as soon as it has registered us is waited for like one that is lost', async () => {
+    const { connector, edge, pass } = createScene({ connections: 1 })
+    connector.start()
+    await pass(1_000)
+    for (let times = 1; times < 5; times++) {
+      edge.connections.at(-1)!.goAway()
+      await pass(1_900)
+      expect(edge.connections).toHaveLength(times)
+      await pass(200)
+      expect(edge.connections).toHaveLength(times + 1)
+    }
+  })
+
+  test('an edge that goes away while it registers us is left once it has', async () => {
+    const { connector, edge, settle, pass } = createScene({ connections: 1 })
+    edge.script = (connection, number) => {
+      if (number === 0) queueMicrotask(() => connection.goAway())
+      return { does: 'accept' }
+    }
+    connector.start()
+    await settle()
+    expect(connector.ready).toBe(0)
+    expect(edge.connections[0]!.unregistered).toBe(true)
+    await pass(2_100)
+    expect(connector.ready).toBe(1)
+  })
+
+  test('edges that go away for ever do not leave connections without number', async () => {
+    const { connector, edge, pass } = createScene({ connections: 1 })
+    connector.start()
+    for (let times = 0; times < 40; times++) {
+      await pass(15_000)
+      const last = edge.connections.at(-1)!
+      last.active = 1
+      last.goAway()
+    }
+    await pass(40_000)
+    expect(edge.connections.filter(({ destroyed }) => !destroyed).length).toBeLessThanOrEqual(34)
+    expect(edge.connections[0]!.destroyed).toBe(true)
+    expect(connector.ready).toBe(1)
+  })
+
   test('all connections lost: not ready; they all come back', async () => {
     const { connector, edge, pass } = createScene()
     connector.start()
@@ -348,7 +412,7 @@ describe('protocols', () => {
     expect(old[1]!.destroyed).toBe(false)
     old[1]!.finishRequests()
     await pass(100)
-    expect(old.every(({ finished }) => finished)).toBe(true)
+    expect(old.map(({ finished }) => finished)).toEqual(['end', 'end', 'end', 'end'])
   })
 })
 
@@ -362,7 +426,7 @@ describe('stopping', () => {
     await settle()
     expect(connector.ready).toBe(0)
     expect(edge.connections.map(({ unregistered }) => unregistered)).toEqual([true, true, true, true])
-    expect(edge.connections.map(({ finished }) => finished)).toEqual([true, true, true, true])
+    expect(edge.connections.map(({ finished }) => finished)).toEqual(['end', 'end', 'end', 'end'])
     await pass(10_000)
     expect(edge.connections[3]!.destroyed).toBe(false)
     edge.connections[3]!.finishRequests()
@@ -381,6 +445,23 @@ describe('stopping', () => {
     expect(edge.connections[0]!.destroyed).toBe(false)
     await pass(200)
     expect(edge.connections[0]!.destroyed).toBe(true)
+    expect(await stopped).toBe(false)
+  })
+
+  test('what runs on a connection whose edge has gone away has the grace period too', async () => {
+    const { connector, edge, pass } = createScene({ connections: 1 })
+    connector.start()
+    await pass(20_000)
+    const [old] = edge.connections
+    old!.active = 1
+    old!.goAway()
+    await pass(100)
+    const stopped = connector.stop(5_000)
+    await pass(4_900)
+    expect(old!.finished).toBe('end')
+    expect(old!.destroyed).toBe(false)
+    await pass(200)
+    expect(old!.destroyed).toBe(true)
     expect(await stopped).toBe(false)
   })
 

@@ -67,6 +67,7 @@ async function createScene(handler: Handler, pieceBytes?: number): Promise<Scene
   edge.attach({ stream() {}, close() {} })
   const link = await transport.connect({ host: '198.51.100.1', port: 7844, family: 4 }, 2, {
     control: (stream) => (control = stream),
+    goAway() {},
     close: (end) => ends.push(end),
   })
   await settle()
@@ -378,7 +379,7 @@ describe('the connection', () => {
     let answer: (response: Response) => void = () => {}
     const { open, link, edge } = await createScene(() => new Promise<Response>((resolve) => (answer = resolve)))
     const reading = await open(requestBytes())
-    link.finish()
+    link.finish('end')
     await settle()
     expect(edge.closed).toBe(false)
     answer(createResponse(200, [], 'late'))
@@ -411,7 +412,11 @@ describe('the connection', () => {
       counts: createRequestCounts(),
       log: silentLog,
     })
-    const dialled = transport.connect({ host: '198.51.100.1', port: 7844, family: 4 }, 0, { control() {}, close() {} })
+    const dialled = transport.connect({ host: '198.51.100.1', port: 7844, family: 4 }, 0, {
+      control() {},
+      goAway() {},
+      close() {},
+    })
     await expect(dialled).rejects.toMatchObject({ failure })
     await expect(dialled).rejects.toBeInstanceOf(DialFailure)
   })

@@ -31,12 +31,15 @@ export interface ScriptedConnection {
   registration: RegisterConnectionParams | undefined
   localConfiguration: string | undefined
   unregistered: boolean
-  finished: boolean
+  /** What it was told to do with sessions, if it was told to close. */
+  finished: 'end' | 'keep' | undefined
   destroyed: boolean
   active: number
   heardAtMs: number
   /** The edge closes the transport connection. */
   close(silent?: boolean): void
+  /** The edge says that it opens no more streams. */
+  goAway(): void
   /** The edge ends or resets the control stream alone. */
   loseControl(): void
   /** The last request in flight is over. */
@@ -73,7 +76,7 @@ export function createScriptedEdge(timers: Timers): ScriptedEdge {
       registration: undefined,
       localConfiguration: undefined,
       unregistered: false,
-      finished: false,
+      finished: undefined,
       destroyed: false,
       active: 0,
       heardAtMs: Infinity,
@@ -83,6 +86,7 @@ export function createScriptedEdge(timers: Timers): ScriptedEdge {
         control?.lost('connection closed')
         events.close({ reason: 'closed by the edge', silent })
       },
+      goAway: () => events.goAway(),
       loseControl: () => control?.lost('the edge reset the control stream'),
       finishRequests() {
         connection.active = 0
@@ -102,8 +106,8 @@ export function createScriptedEdge(timers: Timers): ScriptedEdge {
       get activeRequests() {
         return connection.active
       },
-      finish() {
-        connection.finished = true
+      finish(sessions: 'end' | 'keep') {
+        connection.finished = sessions
         if (connection.active === 0) connection.close()
       },
       destroy() {
