@@ -488,13 +488,30 @@ describe('the end of a connection', () => {
     await until(() => rig.server.connections.size === 0)
   })
 
-  test('a drained client finishes what runs, and closes', async () => {
-    await using rig = await startHttp2(() => createResponse(200, [], 'ok'))
+  test('a drained client finishes what runs, and closes; the server is told as soon as it says so', async () => {
+    let release = (): void => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    await using rig = await startHttp2(async () => {
+      await held
+      return createResponse(200, [], 'ok')
+    })
     const client = await rig.connect()
     const running = client.send(requestFor('/'), {})
     client.drain()
+    await until(() => rig.goAways > 0)
+    release()
     expect(await (await running).text()).toBe('ok')
     await until(() => rig.server.connections.size === 0)
+    expect(rig.goAways).toBe(1)
+  })
+
+  test('who is left by us has not said that it goes', async () => {
+    await using rig = await startHttp2(() => createResponse(200, [], 'ok'))
+    const client = await rig.connect()
+    expect((await client.send(requestFor('/'), {})).status).toBe(200)
+    rig.server.drain()
+    await until(() => client.closed && rig.server.connections.size === 0)
+    expect(rig.goAways).toBe(0)
   })
 
   test('a connection that dies breaks its exchanges, on both ends', async () => {

@@ -14,6 +14,8 @@ export interface Http2Rig extends AsyncDisposable {
   readonly port: number
   readonly server: Http2Server
   readonly errors: readonly ProxyError[]
+  /** Clients that said that they go. */
+  readonly goAways: number
   readonly timers: Timers
   connect(limits?: Partial<Http2Limits>): Promise<Http2Connection>
   dial(): Promise<Socket>
@@ -22,6 +24,7 @@ export interface Http2Rig extends AsyncDisposable {
 export async function startHttp2(handler: Handler, limits: Partial<Http2Limits> = {}): Promise<Http2Rig> {
   const timers = createTimers(runtime.clock)
   const errors: ProxyError[] = []
+  let goAways = 0
   const server = createHttp2Server({
     handler,
     timers,
@@ -29,6 +32,7 @@ export async function startHttp2(handler: Handler, limits: Partial<Http2Limits> 
     afterTurn: (f) => runtime.afterTurn(f),
     limits: { ...defaultHttp2Limits, ...limits },
     onError: (error) => errors.push(error),
+    onGoAway: () => goAways++,
   })
   const listener = await runtime.listen({ host: '127.0.0.1', port: 0 }, {}, (socket) => void server.accept(socket))
   const { port } = listener.address
@@ -38,6 +42,9 @@ export async function startHttp2(handler: Handler, limits: Partial<Http2Limits> 
     port,
     server,
     errors,
+    get goAways() {
+      return goAways
+    },
     timers,
     dial,
     async connect(own = {}) {
