@@ -1,0 +1,125 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { emptyHead, headOf } from '../../../src/http/head.ts'
+import { engineRequest } from '../../../src/http/request.ts'
+import { createResponse, responseOf } from '../../../src/http/response.ts'
+import { trailersOf } from '../../../src/http/trailers.ts'
+import type { Http2Connection } from '../../../src/http2/client.ts'
+import { formatAddress } from '../../../src/options/address.ts'
+import type { Exchange, Handler } from '../../../src/runtime.ts'
+import { silentLog } from '../../../src/telemetry.ts'
+import { createTimers } from '../../../src/timers.ts'
+import { startEdge, type Edge } from '../../../src/tunnel/edge/edge.ts'
+import { createTunnel } from '../../../src/tunnel/tunnel.ts'
+import { clientOn, patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
+import { runtime, until } from '../../support/runtime.ts'
+
+const timers = createTimers(runtime.clock)
+const loopback = { host: '127.0.0.1', port: 0 }
+const stops: (() => unknown)[] = []
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop()
+})
+
+/** An eyeball of HTTP/2, and a connector whose handler answers it. */
+async function connect(handler: Handler): Promise<{ eyeball: Http2Connection; edge: Edge }> {
+  const edge = await startEdge({ runtime, timers, log: silentLog, servers: [loopback], eyeballs: loopback })
+  stops.push(() => edge.close())
+  const connector = createTunnel({
+    runtime,
+    timers,
+    log: silentLog,
+    random: () => 0,
+    credentials: edge.mint().credentials,
+    credentialOrigin: 'token',
+    region: undefined,
+    protocol: 'http2',
+    connections: 1,
+    edge: edge.servers.map(({ address }) => formatAddress(address)),
+    edgeCa: edge.certificate,
+    ipVersion: 'auto',
+    version: '1.2.3',
+    handler,
+    needsTrailers: () => false,
+  })
+  stops.push(() => connector.destroy())
+  connector.start()
+  await until(() => edge.connections[0]?.phase === 'registered')
+  const eyeball = clientOn(await runtime.connect(edge.eyeballs!, { timeoutMs: 5_000 }), timers)
+  stops.push(() => eyeball.destroy())
+  return { eyeball, edge }
+}
+
+const echo: Handler = (request) => responseOf(200, '', emptyHead, engineRequest(request)!.holder.take())
+
+describe('an eyeball that speaks HTTP/2 to the local edge', () => {
+  test('reaches the handler with what the edge adds', async () => {
+    const { eyeball, edge } = await connect((request) =>
+      createResponse(
+        200,
+        [['x-seen', request.headers.get('cf-connecting-ip') ?? '']],
+        engineRequest(request)!.authority,
+      ),
+    )
+    const answer = await eyeball.send(requestFor('/', { authority: 'shop.example.com' }), {})
+    expect([answer.status, answer.headers.get('x-seen')]).toEqual([200, '127.0.0.1'])
+    expect(answer.headers.get('cf-ray')).toMatch(/^[0-9a-f]{16}-LHR$/)
+    expect(await answer.text()).toBe('shop.example.com')
+    expect(edge.violations).toEqual([])
+  })
+
+  test('bodies flow both ways at once, and trailers follow them both ways', async () => {
+    let wanted: string | null = null
+    const { eyeball } = await connect((request) => {
+      wanted = request.headers.get('te')
+      return echo(request)
+    })
+    const body = pushBody()
+    const answer = await eyeball.send(requestFor('/', { body, fields: [['TE', 'trailers']] }), {})
+    expect(wanted).toBe('trailers')
+    const reader = answer.body!.getReader()
+    for (const text of ['one', 'two']) {
+      body.push(text)
+      expect(new TextDecoder().decode((await reader.read()).value)).toBe(text)
+    }
+    body.finish(headOf([['X-After', 'all']]))
+    expect((await reader.read()).done).toBe(true)
+    expect(trailersOf(answer)).toEqual([['x-after', 'all']])
+  })
+
+  test('large bodies keep to back-pressure on every hop', async () => {
+    const { eyeball } = await connect(echo)
+    const answer = await eyeball.send(requestFor('/', { body: patternBody(8_000_000) }), {})
+    expect(await readPattern(answer.body!)).toBe(8_000_000)
+  })
+
+  test('its reset is heard at the handler', async () => {
+    let seen: Exchange | undefined
+    const { eyeball } = await connect((_, exchange) => {
+      seen = exchange
+      return new Promise(() => {})
+    })
+    const leave = new AbortController()
+    const sent = eyeball.send(requestFor('/'), { signal: leave.signal })
+    await until(() => seen !== undefined)
+    expect(seen!.gone).toBe(false)
+    leave.abort()
+    await expect(sent).rejects.toMatchObject({ error: { kind: 'downstream-gone' } })
+    await until(() => seen!.gone)
+  })
+
+  test('an answer that breaks at the handler breaks at the eyeball, and nothing else does', async () => {
+    const body = pushBody()
+    const { eyeball } = await connect((request) =>
+      engineRequest(request)!.target === '/broken'
+        ? responseOf(200, '', emptyHead, body)
+        : createResponse(200, [], 'whole'),
+    )
+    const answer = await eyeball.send(requestFor('/broken'), {})
+    const reader = answer.body!.getReader()
+    body.push('half')
+    expect(new TextDecoder().decode((await reader.read()).value)).toBe('half')
+    body.break({ kind: 'downstream-gone' })
+    await expect(reader.read()).rejects.toBeDefined()
+    expect(await (await eyeball.send(requestFor('/'), {})).text()).toBe('whole')
+  })
+})
