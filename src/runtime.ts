@@ -230,7 +230,7 @@ export interface QuicStreamEvents {
   /** The peer's FIN. */
   end(): void
   drain(): void
-  /** The peer reset its half: what came is not all of it. Also when the connection is gone. */
+  /** The peer reset its half: what came is not all of it. Also when the connection is gone, whatever came before. */
   reset(): void
   /** The peer will not read on (STOP_SENDING): whatever we still write is lost. */
   stopped(): void
@@ -244,7 +244,7 @@ export interface QuicStream {
   resume(): void
   /** FIN after what has been written. */
   end(): void
-  /** RESET_STREAM with code 0. */
+  /** RESET_STREAM with code 0. Never a FIN: a runtime that cannot reset leaves our half without an end. */
   reset(): void
   /** STOP_SENDING with code 0, where the peer has not ended its half. */
   stopReading(): void
@@ -258,7 +258,7 @@ export interface QuicConnectionEvents {
 }
 
 export interface QuicOptions {
-  readonly tls: TlsClientOptions
+  readonly tls: Pick<TlsClientOptions, 'servername' | 'ca' | 'extraCa' | 'alpn'>
   /** For the whole handshake. */
   readonly timeoutMs: number
   /** Without a packet of the peer's; also during the handshake. */
