@@ -122,6 +122,32 @@ export function connect(to: Address, options: ConnectOptions, dial: DialOptions 
   })
 }
 
+/** Connections inside their TLS handshake: nobody has them yet, so nobody else could close them. */
+class Handshakes {
+  /** By the peer's address: before and after the handshake there are two sockets, or one, as the runtime has it. */
+  private readonly sockets = new Map<string, NodeSocket>()
+
+  begun(socket: NodeSocket): void {
+    const peer = peerOf(socket)
+    this.sockets.set(peer, socket)
+    socket.on('close', () => {
+      if (this.sockets.get(peer) === socket) this.sockets.delete(peer)
+    })
+  }
+
+  over(socket: NodeSocket): void {
+    this.sockets.delete(peerOf(socket))
+  }
+
+  abandon(): void {
+    for (const socket of this.sockets.values()) socket.destroy()
+  }
+}
+
+function peerOf({ remoteAddress, remotePort }: NodeSocket): string {
+  return `${remoteAddress} ${remotePort}`
+}
+
 /** @returns rejects with a {@link SocketError}; code 'busy' for a port in use */
 export function listen(
   at: Address,
@@ -132,6 +158,7 @@ export function listen(
   return new Promise((resolve, reject: (error: SocketError) => void) => {
     const { tls } = options
     const settings = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs }
+    const shaking = new Handshakes()
     const server: Server = tls
       ? createTlsServer(
           {
@@ -142,18 +169,29 @@ export function listen(
             handshakeTimeout: handshakeTimeoutMs,
             ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
           },
-          (socket) => accept(new NetSocket(socket)),
+          (socket) => {
+            shaking.over(socket)
+            accept(new NetSocket(socket))
+          },
         )
       : createServer(settings, (socket) => accept(dial.wrap?.(socket, 'accepted') ?? new NetSocket(socket)))
     server.once('error', (error) => reject(socketError(error)))
     server.listen({ host: at.host, port: at.port, backlog: options.backlog ?? 4096 }, () => {
       server.removeAllListeners('error')
       server.on('error', () => {}) // accept errors (too many files): the client sees a refused connection
-      if (tls) server.on('tlsClientError', () => {}) // the handshake failed; the peer has been told
+      if (tls) {
+        server.on('connection', (socket: NodeSocket) => shaking.begun(socket))
+        // The peer has been told why. One that took too long is still there.
+        server.on('tlsClientError', (_error: Error, socket: NodeSocket) => socket.destroy())
+      }
       const { address, port } = server.address() as { address: string; port: number }
       resolve({
         address: { host: address, port },
-        close: () => new Promise((done) => server.close(() => done())),
+        close: () =>
+          new Promise((done) => {
+            server.close(() => done())
+            shaking.abandon()
+          }),
       })
     })
   })

@@ -47,8 +47,9 @@ export async function startBackend(handler: Handler, options: BackendOptions = {
     server.accept(socket)
   })
   const close = async (): Promise<void> => {
-    void listener.close() // waits for connections that never got through their TLS handshake
+    const closed = listener.close()
     server.destroy()
+    await closed
   }
   const { address } = listener
   return {
