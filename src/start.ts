@@ -38,6 +38,8 @@ export interface Companions {
   readonly renderMetrics?: ((families: readonly MetricFamily[]) => Promise<RenderedMetrics>) | undefined
   /** Where the config comes from, instead of what the options say. */
   readonly source?: Source | undefined
+  /** The tunnel to connect to, instead of what the options say. */
+  readonly tunnel?: TunnelAccess | undefined
   /** Our own version. */
   readonly version: string
 }
@@ -52,7 +54,7 @@ export interface Service {
   readonly admin: Address
   readonly proxy: Proxy
   /** Where requests come from, beside the entries. */
-  readonly tunnel: Pick<Tunnel, 'id' | 'connectorId' | 'ready'> | undefined
+  readonly tunnel: Pick<Tunnel, 'id' | 'connectorId' | 'ready' | 'reports'> | undefined
   /** Of a quick tunnel. */
   readonly publicUrl: string | undefined
   /**
@@ -71,7 +73,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   const { clock, files } = runtime
   const token = await readToken(options, runtime)
   const adminTls = await readAdminTls(options, runtime)
-  const access = await readTunnelAccess(options, runtime, version, log)
+  const access = companions.tunnel ?? (await readTunnelAccess(options, runtime, version, log))
   const timers = createTimers(clock)
   const source = companions.source ?? sourceOf(options, runtime)
   const onLoopback = isLoopbackHost(options.admin.host)

@@ -21,8 +21,12 @@ export type OpenRuntime = (options: { readonly fastSockets: boolean }) => Promis
 /** Ctrl-C reaches everybody in the terminal, and npm passes on to us what it got: that is one wish, told twice. */
 const sameSignalMs = 200
 
+const aDayMs = 86_400_000
+
 export async function runProgram(openRuntime: OpenRuntime): Promise<void> {
   const lines = createLines(1)
+  // The command says when it is over, not the event loop: its timers keep nothing alive, and a drain may have nothing else.
+  setInterval(() => {}, aDayMs)
   let exitCode: number
   try {
     exitCode = await run(process.argv.slice(2), process.env, createIo(lines, openRuntime))

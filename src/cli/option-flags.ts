@@ -3,11 +3,14 @@ import { Option, type Command } from 'commander'
 import { groups, optionTable, type OptionName, type OptionSpec } from '../options.ts'
 import type { FlagValues } from '../options/read.ts'
 
+/** What a command says of an option in its own words. */
+export type OptionWords = Partial<Readonly<Record<OptionName, Partial<Pick<OptionSpec, 'help' | 'fallbackText'>>>>>
+
 /** Adds the flags of some options, under the headings of their groups. */
-export function addOptionFlags(command: Command, names: readonly OptionName[]): Command {
+export function addOptionFlags(command: Command, names: readonly OptionName[], words: OptionWords = {}): Command {
   for (const group of groups) {
     for (const name of names) {
-      const spec: OptionSpec = optionTable[name]
+      const spec: OptionSpec = { ...optionTable[name], ...words[name] }
       if (spec.group !== group || spec.flag === undefined) continue
       for (const flags of flagsOf(spec)) {
         const option = new Option(flags, describe(flags, spec)).helpGroup(`${group}:`)

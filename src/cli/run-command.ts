@@ -3,9 +3,9 @@ import { formatAddress } from '../options/address.ts'
 import { optionTable, type OptionName } from '../options.ts'
 import { readOptions, type Environment, type FlagValues } from '../options/read.ts'
 import { StartRefusal } from '../control/start-refusal.ts'
-import { start, type Entry, type Service } from '../start.ts'
+import { start, type Entry } from '../start.ts'
 import { exitCodes, type Io } from './io.ts'
-import { complain, serveUntilStopped } from './serve.ts'
+import { complain, serveUntilStopped, unlessStopped, watchSignals } from './serve.ts'
 
 export const runOptions = Object.keys(optionTable) as readonly OptionName[]
 
@@ -28,17 +28,19 @@ export async function runCommand(flags: FlagValues, environment: Environment, io
     complain(io, problems)
     return exitCodes.failed
   }
+  const signals = watchSignals(io)
   const { runtime, companions } = await io.openHost(options)
   const { log } = companions
   for (const warning of warnings) log.warn(warning)
-  let service: Service
+  let service
   try {
-    service = await start(options, runtime, companions)
+    service = await unlessStopped(start(options, runtime, companions), signals)
   } catch (error) {
     if (!(error instanceof StartRefusal)) throw error
     complain(io, error.reasons)
     return exitCodes.failed
   }
+  if (service === undefined) return exitCodes.ok
   log.info('serving', {
     version: io.version,
     runtime: `${runtime.name} ${runtime.version}`,
@@ -51,7 +53,7 @@ export async function runCommand(flags: FlagValues, environment: Environment, io
       `Public address: ${service.publicUrl}\n(A quick tunnel is for trying things out, and its address goes with it.)\n`,
     )
   }
-  return serveUntilStopped(service, io)
+  return serveUntilStopped(service, signals)
 }
 
 function describeEntry({ address, entrance }: Entry): string {

@@ -3,7 +3,7 @@ import { Argument, Command, CommanderError, Option } from 'commander'
 import { optionTable } from '../options.ts'
 import type { Environment } from '../options/read.ts'
 import { convertCommand, type ConvertFlags } from './convert-command.ts'
-import { demoCommand, demoOptions } from './demo-command.ts'
+import { demoCommand, demoOptions, demoWords } from './demo-command.ts'
 import { edgeCommand, type EdgeFlags } from './edge-command.ts'
 import { exitCodes, type Io } from './io.ts'
 import { addOptionFlags, readOptionFlags } from './option-flags.ts'
@@ -93,9 +93,12 @@ function createProgram(environment: Environment, io: Io, done: (exitCode: number
 
   const demoIt = program
     .command('demo')
-    .description('Serve the examples in front of small backends of our own, and say what to try.')
-  addOptionFlags(demoIt, demoOptions).action(async () => {
-    done(await demoCommand(readOptionFlags(demoIt, demoOptions), io))
+    .description(
+      'Serve the examples through a tunnel with both its ends on this machine, in front of small backends of our own, and say what to try.',
+    )
+    .addOption(new Option('--direct', 'Leave the tunnel out: the gateway itself listens.').helpGroup('Tunnel:'))
+  addOptionFlags(demoIt, demoOptions, demoWords).action(async ({ direct = false }: { direct?: boolean }) => {
+    done(await demoCommand(readOptionFlags(demoIt, demoOptions), direct, io))
   })
 
   program

@@ -22,15 +22,20 @@ export async function bind(
       return runtime.listen({ ...address, host: '0.0.0.0' }, options, accept)
     })
   } catch (error) {
-    const { code, message } = error as SocketError
-    const where = formatAddress(address)
-    throw new StartRefusal([
-      code === 'busy'
-        ? `${where} is in use by another program: end that, or choose another address with ${option}.`
-        : code === 'denied'
-          ? `${where} may not be used by this user: choose another address with ${option}.`
-          : `${where} cannot be listened on (${message}): choose another address with ${option}.`,
-    ])
+    throw new StartRefusal([explainBindError(error as SocketError, address, option)])
+  }
+}
+
+/** @param option the flag that chooses another address */
+export function explainBindError({ code, message }: SocketError, address: Address, option: string): string {
+  const where = formatAddress(address)
+  switch (code) {
+    case 'busy':
+      return `${where} is in use by another program: end that, or choose another address with ${option}.`
+    case 'denied':
+      return `${where} may not be used by this user: choose another address with ${option}.`
+    default:
+      return `${where} cannot be listened on (${message}): choose another address with ${option}.`
   }
 }
 

@@ -181,42 +181,107 @@ describe('headgate demo', () => {
     return text
   }
 
-  test('shows what it says, and ends with 0 on Ctrl-C', async () => {
+  async function launchDemo(...flags: readonly string[]): Promise<{ program: Running; port: number }> {
     const [port = 0, adminPort = 0] = await freePorts(2)
-    const program = launch(['demo', '--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${adminPort}`])
+    const program = launch(['demo', ...flags, '--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${adminPort}`])
     await until(() => program.out().includes('Ctrl-C ends the demo.'))
-    expect(program.out()).toContain(`curl -i http://exact-path.localhost:${port}/hello\n`)
+    return { program, port }
+  }
 
-    const get = (host: string, path: string, fields = ''): Promise<string> =>
-      ask(port, host, `GET ${path} HTTP/1.1\r\n${fields}\r\n`)
-    expect(await get('exact-path', '/hello')).toContain('"backend": "hello"')
-    expect(await get('exact-path', '/hello/there')).toMatch(/^HTTP\/1\.1 404 /)
-    expect(await get('header-match', '/')).toContain('"backend": "stable"')
-    expect(await get('header-match', '/', 'X-Release: beta\r\n')).toContain('"backend": "beta"')
-    expect(await get('rewrite', '/old/page?id=7')).toMatch(
-      /"path": "\/new\/page\?id=7"[^]*"host": "rewritten\.example\.com"/,
-    )
-    expect(await get('redirect', '/some/page')).toMatch(
-      /^HTTP\/1\.1 301 [^]*location: https:\/\/www\.example\.com\/some\/page\r\n/i,
-    )
-    expect(await ask(port, 'mirror', 'POST /orders HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi')).toContain(
-      '"backend": "orders"',
-    )
-    await until(() => program.out().includes('[mirror] shadow got POST /orders\n'))
-    expect(await get('server-sent-events', '/events')).toContain('data: event 5 of 5 from ticker')
-    const versions = await Promise.all(Array.from({ length: 60 }, () => get('canary', '/')))
-    expect(versions.filter((text) => text.includes('"backend": "version-1"')).length).toBeGreaterThan(30)
+  test.each([
+    { way: 'through a tunnel', flags: [], ray: true },
+    { way: 'without a tunnel', flags: ['--direct'], ray: false },
+  ])(
+    '$way shows what it says, and ends with 0 on Ctrl-C',
+    async ({ flags, ray }) => {
+      const { program, port } = await launchDemo(...flags)
+      expect(program.out()).toContain(`curl -i http://exact-path.localhost:${port}/hello\n`)
 
-    const messages: string[] = []
-    const socket = new WebSocket(`ws://127.0.0.1:${port}/echo`)
-    socket.addEventListener('open', () => socket.send('hello'))
-    socket.addEventListener('message', ({ data }) => messages.push(String(data)))
-    await until(() => messages.length === 2)
-    expect(messages).toEqual(['echo echoes what you send', 'hello'])
-    socket.close()
+      const get = (host: string, path: string, fields = ''): Promise<string> =>
+        ask(port, host, `GET ${path} HTTP/1.1\r\n${fields}\r\n`)
+      const hello = await get('exact-path', '/hello')
+      expect(hello).toContain('"backend": "hello"')
+      // The edge gives every request a name, and tells the eyeball and the backend.
+      expect([/^CF-RAY: /im.test(hello), hello.includes('"cf-ray"')]).toEqual([ray, ray])
+      expect(await get('exact-path', '/hello/there')).toMatch(/^HTTP\/1\.1 404 /)
+      expect(await get('header-match', '/')).toContain('"backend": "stable"')
+      expect(await get('header-match', '/', 'X-Release: beta\r\n')).toContain('"backend": "beta"')
+      expect(await get('rewrite', '/old/page?id=7')).toMatch(
+        /"path": "\/new\/page\?id=7"[^]*"host": "rewritten\.example\.com"/,
+      )
+      expect(await get('redirect', '/some/page')).toMatch(
+        /^HTTP\/1\.1 301 [^]*location: https:\/\/www\.example\.com\/some\/page\r\n/i,
+      )
+      expect(await ask(port, 'mirror', 'POST /orders HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi')).toContain(
+        '"backend": "orders"',
+      )
+      await until(() => program.out().includes('[mirror] shadow got POST /orders\n'))
+      expect(await get('server-sent-events', '/events')).toContain('data: event 5 of 5 from ticker')
+      const versions = await Promise.all(Array.from({ length: 60 }, () => get('canary', '/')))
+      expect(versions.filter((text) => text.includes('"backend": "version-1"')).length).toBeGreaterThan(30)
 
+      const messages: string[] = []
+      const socket = new WebSocket(`ws://127.0.0.1:${port}/echo`)
+      socket.addEventListener('open', () => socket.send('hello'))
+      socket.addEventListener('message', ({ data }) => messages.push(String(data)))
+      await until(() => messages.length === 2)
+      expect(messages).toEqual(['echo echoes what you send', 'hello'])
+      socket.close()
+
+      program.signal('SIGINT')
+      expect(await program.ended).toBe(0)
+      expect(program.err()).toBe('')
+    },
+    30_000,
+  )
+
+  test('lets a stream end within the grace period', async () => {
+    const { program, port } = await launchDemo('--grace-period', '1m')
+    const socket = connect(port, '127.0.0.1')
+    socket.write(`GET /events HTTP/1.1\r\nHost: server-sent-events.localhost:${port}\r\nConnection: close\r\n\r\n`)
+    let text = ''
+    socket.on('data', (bytes) => (text += String(bytes)))
+    const closed = new Promise((resolve) => socket.once('close', resolve))
+    await until(() => text.includes('event 1 of 5'))
     program.signal('SIGINT')
+    await closed
+    expect(text).toMatch(/event 5 of 5 from ticker\n\n\r\n0\r\n\r\n$/)
     expect(await program.ended).toBe(0)
-    expect(program.err()).toBe('')
   }, 30_000)
+
+  test('cuts off what is in flight on a second signal', async () => {
+    const { program, port } = await launchDemo('--grace-period', '1h')
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/echo`)
+    const closed = new Promise((resolve) => socket.addEventListener('close', resolve))
+    const opened = new Promise((resolve) => socket.addEventListener('message', resolve))
+    await opened
+    const stream = connect(port, '127.0.0.1')
+    stream.on('error', () => {})
+    stream.write(`GET /events HTTP/1.1\r\nHost: server-sent-events.localhost:${port}\r\n\r\n`)
+    await new Promise((resolve) => stream.once('data', resolve))
+    program.signal('SIGINT')
+    await new Promise((resolve) => setTimeout(resolve, 500)) // sooner, it would be taken for the same Ctrl-C
+    program.signal('SIGINT')
+    expect(await program.ended).toBe(1)
+    await closed
+    stream.destroy()
+  }, 30_000)
+
+  test.each([
+    ['--listen', ['--listen']],
+    ['--admin', ['--admin']],
+    ['--listen', ['--direct', '--listen']],
+  ])('ends with 1 and names the flag when the address of %s is taken (%j)', async (flag, flags) => {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    const other = flag === '--listen' ? '--admin' : '--listen'
+    const program = launch(['demo', ...flags, `127.0.0.1:${port}`, other, '127.0.0.1:0'])
+    expect(await program.ended).toBe(1)
+    expect([program.out(), program.err()]).toEqual([
+      '',
+      `headgate: 127.0.0.1:${port} is in use by another program: end that, or choose another address with ${flag}.\n`,
+    ])
+    await new Promise((resolve) => server.close(resolve))
+  })
 })

@@ -31,7 +31,7 @@ describe.each(exampleNames)('examples/%s', (name) => {
   })
 
   test('is part of what the demo says', () => {
-    const text = describeTour({ port: 8080, admin: 'http://127.0.0.1:8081' })
+    const text = describeTour({ port: 8080, admin: 'http://127.0.0.1:8081', direct: false })
     expect(text).toContain(`(examples/${name})`)
   })
 })

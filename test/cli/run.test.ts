@@ -51,6 +51,7 @@ describe('help', () => {
     ['http', ['http', '--help']],
     ['convert', ['convert', '--help']],
     ['demo', ['demo', '--help']],
+    ['edge', ['edge', '--help']],
   ])('of %s is as in test/golden/cli', async (name, argv) => {
     const { exitCode, out, err } = await runCommand(argv)
     expect([exitCode, err]).toEqual([0, ''])
@@ -136,6 +137,15 @@ describe('headgate run', () => {
     expect(exitCode).toBe(1)
   })
 
+  test('a signal in the middle of a start ends it with 0', async () => {
+    const { exitCode, log } = await runCommand(['run', '--config', 'c.json', ...free], {
+      files,
+      whileServing: async (signal) => signal(),
+    })
+    expect(exitCode).toBe(0)
+    expect(log.lines).not.toContain('info: serving')
+  })
+
   test('runs from the environment alone, as a container does', async () => {
     const { exitCode, log } = await runCommand(['run'], {
       environment: { PROXY_ADDR: '127.0.0.1:0', PROXY_CONFIG_ADDR: '127.0.0.1:0', PROXY_TRACING_ENABLED: 'true' },
@@ -147,6 +157,15 @@ describe('headgate run', () => {
     expect(exitCode).toBe(0)
     expect(log.lines[0]).toContain('warn: PROXY_TRACING_ENABLED is set and has no effect')
   })
+})
+
+test.each([
+  ['two addresses', ['127.0.0.1:0', '127.0.0.2:0']],
+  ['an address for one port of the config', ['80=127.0.0.1:0']],
+])('headgate demo refuses %s where the tunnel has one door', async (_, addresses) => {
+  const { exitCode, out, err } = await runCommand(['demo', '--listen', ...addresses, '--admin', '127.0.0.1:0'])
+  expect([exitCode, out]).toEqual([1, ''])
+  expect(err).toMatch(/^headgate: --listen takes one address .* need --direct\.\n$/)
 })
 
 describe('headgate convert', () => {

@@ -5,6 +5,8 @@ export interface TourPlace {
   readonly port: number
   /** Of the admin API. */
   readonly admin: string
+  /** Nothing is between the address and the gateway. */
+  readonly direct: boolean
 }
 
 interface Stop {
@@ -62,7 +64,7 @@ const stops: readonly Stop[] = [
 /** The folders of examples that the tour leads through. */
 export const exampleNames: readonly string[] = stops.map(({ example }) => example)
 
-export function describeTour({ port, admin }: TourPlace): string {
+export function describeTour({ port, admin, direct }: TourPlace): string {
   // Every resolver that curl uses knows that names below .localhost are this machine. RFC 6761 section 6.3.
   const at = (host: string): string => `http://${host === '' ? '127.0.0.1' : `${host}.localhost`}:${port}`
   const parts = stops.map(
@@ -72,9 +74,13 @@ export function describeTour({ port, admin }: TourPlace): string {
         .join('')}`,
   )
   return [
-    `Headgate serves the examples on ${at('')}, and its admin API on ${admin}.\n`,
+    direct
+      ? `Headgate serves the examples on ${at('')}, and its admin API on ${admin}.\n`
+      : `Headgate serves the examples on ${at('')}, and its admin API on ${admin}.\n` +
+        'That address is a local edge: what comes in there reaches the gateway through a tunnel, over connections that the\n' +
+        'gateway dialled. (--direct leaves the tunnel out.)\n',
     ...parts,
-    `what it serves, whether it is ready, and its metrics\n  curl '${admin}/config?full'\n  curl '${admin}/readyz?verbose'\n  curl ${admin}/metrics\n`,
+    `what it serves, whether it is ready${direct ? '' : ' and what its tunnel does'}, and its metrics\n  curl '${admin}/config?full'\n  curl '${admin}/readyz?verbose'\n  curl ${admin}/metrics\n`,
     'Edit a file in examples/ and it is served at once. Ctrl-C ends the demo.\n',
   ].join('\n')
 }

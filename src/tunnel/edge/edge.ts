@@ -13,7 +13,7 @@ import { type Log } from '../../telemetry.ts'
 import { type Timers } from '../../timers.ts'
 import { formatUuid } from '../uuid.ts'
 import { createEdgeApi } from './api.ts'
-import { type Authority, createAuthority } from './authority.ts'
+import { type Authority, createAuthority, edgeNames } from './authority.ts'
 import { type ConnectorConnection, openConnection, type PushResult } from './connection.ts'
 import { type ConnectionFaults } from './faults.ts'
 import { createFront, type EyeballFetch } from './front.ts'
@@ -83,12 +83,20 @@ const maxViolations = 100
 /** How often a close in order looks whether everybody has left. */
 const idleLookMs = 20
 
-/** Which address could not be had, as it was asked for, and why. */
-export interface EdgeAddressError extends SocketError {
+/** An address of the edge's could not be had. */
+export class EdgeAddressFailure extends Error {
+  /** As it was asked for: the very object. */
   readonly address: Address
+  readonly error: SocketError
+  constructor(address: Address, error: SocketError) {
+    super(error.message)
+    this.name = 'EdgeAddressFailure'
+    this.address = address
+    this.error = error
+  }
 }
 
-/** @returns rejects with an {@link EdgeAddressError} when an address cannot be had, and then nothing is left open */
+/** @returns rejects with an {@link EdgeAddressFailure} when an address cannot be had, and then nothing is left open */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const { runtime, timers, log, location = 'LHR', random = Math.random } = options
   const authority = options.authority ?? (await createAuthority(runtime.clock.wallNow()))
@@ -230,9 +238,10 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
 
   try {
+    const certificate = await authority.issue([edgeNames.http2])
     for (const [index, at] of (options.servers ?? defaultServers).entries()) {
       const onConnection = (socket: Socket): void => accept(socket, index)
-      const starting = startServer({ index, at, runtime, authority, report, onConnection })
+      const starting = startServer({ index, at, runtime, authority, certificate, report, onConnection })
       servers.push(await starting.catch(namedAfter(at)))
     }
     const eyeballs = options.eyeballs && (await open(options.eyeballs, (request, exchange) => fetch(request, exchange)))
@@ -244,6 +253,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
 }
 
-function namedAfter(address: Address): (error: SocketError) => Promise<never> {
-  return (error) => Promise.reject({ ...error, address } satisfies EdgeAddressError)
+function namedAfter(address: Address): (error: SocketError) => never {
+  return (error) => {
+    throw new EdgeAddressFailure(address, error)
+  }
 }

@@ -1,5 +1,5 @@
 /** One address that connectors dial, with a certificate that is right, or wrong on purpose. */
-import type { Address, Listener, Runtime, Socket } from '../../runtime.ts'
+import type { Address, Listener, Runtime, Socket, TlsServerOptions } from '../../runtime.ts'
 import { type Authority, createAuthority, edgeNames } from './authority.ts'
 import { type ReportViolation } from './link.ts'
 
@@ -23,6 +23,8 @@ export interface ServerOptions {
   readonly at: Address
   readonly runtime: Runtime
   readonly authority: Authority
+  /** The right one. */
+  readonly certificate: TlsServerOptions
   readonly report: ReportViolation
   readonly onConnection: (socket: Socket) => void
 }
@@ -36,8 +38,7 @@ const neverNegotiated = ['h2', 'http/1.1']
 /** @returns rejects with a SocketError when the address cannot be had */
 export async function startServer(options: ServerOptions): Promise<EdgeServer> {
   const { index, runtime, authority, report } = options
-  const names: readonly string[] = [edgeNames.http2]
-  let certificate = await authority.issue(names)
+  let { certificate } = options
   let address = options.at
   let listener: Listener | undefined
 
@@ -67,6 +68,12 @@ export async function startServer(options: ServerOptions): Promise<EdgeServer> {
     await Promise.resolve()
   }
 
+  async function issueWrong(which: 'wrong-name' | 'unknown-authority'): Promise<TlsServerOptions> {
+    if (which === 'wrong-name') return authority.issue([edgeNames.quic])
+    const stranger = await createAuthority(runtime.clock.wallNow())
+    return stranger.issue([edgeNames.http2])
+  }
+
   await accept()
   return {
     index,
@@ -76,8 +83,7 @@ export async function startServer(options: ServerOptions): Promise<EdgeServer> {
     refuse,
     accept,
     async present(which) {
-      const issuer = which === 'unknown-authority' ? await createAuthority(runtime.clock.wallNow()) : authority
-      certificate = await issuer.issue(which === 'wrong-name' ? [edgeNames.quic] : names)
+      certificate = which === 'right' ? options.certificate : await issueWrong(which)
       const wasOpen = listener !== undefined
       await refuse()
       if (wasOpen) await accept()
