@@ -159,6 +159,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
           if (tunnel?.ready === 0) return { ready: false, reason: 'no connection to the edge' }
           return { ready: true }
         },
+        connector: tunnel && (() => ({ readyConnections: tunnel.ready, connectorId: tunnel.connectorId })),
         describe: () => ({
           draining,
           inFlight: proxy.stats.inFlight,

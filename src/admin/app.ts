@@ -1,5 +1,5 @@
 /**
- * The operator's door: `/config`, `/healthz`, `/readyz` and `/metrics`.
+ * The operator's door: `/config`, `/healthz`, `/readyz`, `/ready` and `/metrics`.
  *
  * Compatible with what the predecessor's controller expects of `PUT /config` and `GET /config`: the statuses, the order
  * of the checks (credentials, content type, body, version) and the first words of each answer.
@@ -25,6 +25,7 @@ const methodsOf: Readonly<Record<string, string>> = {
   '/config': 'GET, HEAD, PUT',
   '/healthz': 'GET, HEAD',
   '/readyz': 'GET, HEAD',
+  '/ready': 'GET, HEAD',
   '/metrics': 'GET, HEAD',
 }
 
@@ -51,6 +52,15 @@ export function createAdmin(options: AdminOptions): Handler {
     const denial = await access.authorize(context.req.raw)
     if (denial) return deny(denial)
     return json(status, { ready, ...(ready ? {} : { reason }), ...control.describe() })
+  })
+
+  // Byte for byte what the reference client answers, for probes and scripts that ask it (cloudflared: metrics/readiness.go).
+  app.get('/ready', () => {
+    if (!control.connector) return plain(404, 'there is no tunnel; /readyz says whether requests are served')
+    const { readyConnections, connectorId } = control.connector()
+    const status = readyConnections > 0 ? 200 : 503
+    const text = JSON.stringify({ status, readyConnections, connectorId })
+    return new Response(text, { status, headers: { 'content-type': 'application/json' } })
   })
 
   app.get('/config', async (context) => {

@@ -8,8 +8,18 @@ export interface Readiness {
   readonly reason?: string
 }
 
+/** The connector of a tunnel, as `/ready` tells of it. */
+export interface ConnectorReadiness {
+  /** Connections that are registered, and alive. */
+  readonly readyConnections: number
+  /** UUID as text. */
+  readonly connectorId: string
+}
+
 export interface AdminControl {
   readonly readiness: () => Readiness
+  /** Absent where there is no tunnel. */
+  readonly connector?: (() => ConnectorReadiness) | undefined
   /** Everything about the config, its source and the program's state that an operator may ask. Holds no secrets. */
   readonly describe: () => Readonly<Record<string, unknown>>
   /** 0 while there is none. */

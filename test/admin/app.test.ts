@@ -47,6 +47,27 @@ describe('GET', () => {
       503,
       'not ready: no config loaded\n',
     ],
+    [
+      '/ready is 200 while a connection of the tunnel is registered, in the reference client’s words',
+      '/ready',
+      { connector: () => ({ readyConnections: 4, connectorId: 'f174e90a-fafe-4643-bbbc-4a0ed4fc8415' }) },
+      200,
+      '{"status":200,"readyConnections":4,"connectorId":"f174e90a-fafe-4643-bbbc-4a0ed4fc8415"}',
+    ],
+    [
+      '/ready is 503 while none is, whatever /readyz says',
+      '/ready',
+      { connector: () => ({ readyConnections: 0, connectorId: 'f174e90a-fafe-4643-bbbc-4a0ed4fc8415' }) },
+      503,
+      '{"status":503,"readyConnections":0,"connectorId":"f174e90a-fafe-4643-bbbc-4a0ed4fc8415"}',
+    ],
+    [
+      '/ready is 404 without a tunnel',
+      '/ready',
+      {},
+      404,
+      'there is no tunnel; /readyz says whether requests are served\n',
+    ],
     ['/metrics is 404 when there are none', '/metrics', {}, 404, 'metrics are switched off\n'],
     ['anything else is 404', '/', {}, 404, 'not found\n'],
   ])('%s', async (_, path, control, status, text) => {
@@ -96,6 +117,7 @@ test.each([
   ['POST', '/config', 'GET, HEAD, PUT'],
   ['DELETE', '/config', 'GET, HEAD, PUT'],
   ['POST', '/readyz', 'GET, HEAD'],
+  ['POST', '/ready', 'GET, HEAD'],
 ])('%s %s is 405 and says what is allowed', async (method, path, allow) => {
   const response = await adminOf()(path, { method })
   expect([response.status, response.headers.get('allow')]).toEqual([405, allow])
