@@ -8,6 +8,8 @@ import { freePorts, startChild, untilServing } from './processes.ts'
 
 export interface Backend {
   port: number
+  /** The same over cleartext HTTP/2. */
+  h2cPort: number
   /** Requests that it has answered since it started, these questions included. */
   served(): Promise<number>
   stop(): Promise<void>
@@ -30,7 +32,7 @@ function filler(bytes: number): Buffer {
   return Buffer.from(text.slice(0, bytes))
 }
 
-function configuration(directory: string, port: number): string {
+function configuration(directory: string, port: number, h2cPort: number): string {
   return `
 daemon off;
 worker_processes 1;
@@ -53,6 +55,7 @@ http {
   default_type application/octet-stream;
   server {
     listen 127.0.0.1:${port} backlog=4096;
+    listen 127.0.0.1:${h2cPort} http2;
     root ${directory}/files;
     location / { return 200 "${bodies['/1k'].toString()}"; }
     location = /64k { }
@@ -67,19 +70,20 @@ http {
 
 /** @throws when there is no nginx on the PATH */
 export async function startBackend(directory: string, core: number): Promise<Backend> {
-  const [port = 0] = await freePorts(1)
+  const [port = 0, h2cPort = 0] = await freePorts(2)
   await mkdir(join(directory, 'files'), { recursive: true })
   await Promise.all([
     writeFile(join(directory, 'files', '64k'), bodies['/64k']),
     writeFile(join(directory, 'files', '1m'), bodies['/1m']),
   ])
   const file = join(directory, 'backend.conf')
-  await writeFile(file, configuration(directory, port))
+  await writeFile(file, configuration(directory, port, h2cPort))
   const logFile = join(directory, 'backend.log')
   const child = await startChild(['nginx', '-p', directory, '-c', file], { core, logFile })
   await untilServing(child, `http://127.0.0.1:${port}/1k`, 'backend')
   return {
     port,
+    h2cPort,
     async served() {
       const { body } = await get(`http://127.0.0.1:${port}/status`, { host: 'backend' })
       const counts = /^\s*\d+ \d+ (\d+)\s*$/m.exec(body.toString())

@@ -12,13 +12,20 @@ export interface Ask {
   method?: string
   headers?: Record<string, string>
   body?: Uint8Array
+  /** How long it may say nothing; absent: 10 seconds. */
+  silenceMs?: number
 }
 
-/** @throws on a broken connection, a truncated body, or silence of 10 seconds */
+/** @throws on a broken connection, a truncated body, or silence */
 export function get(url: string, ask: Ask): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const headers = { ...ask.headers, host: ask.host }
-    const outgoing = request(url, { method: ask.method ?? 'GET', headers, agent: false, timeout: 10_000 })
+    const outgoing = request(url, {
+      method: ask.method ?? 'GET',
+      headers,
+      agent: false,
+      timeout: ask.silenceMs ?? 10_000,
+    })
     outgoing.once('timeout', () => outgoing.destroy(new Error(`no answer from ${url}`)))
     outgoing.once('error', reject)
     outgoing.once('response', (response) => {

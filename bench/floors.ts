@@ -32,6 +32,13 @@ export const floors: readonly Floor[] = [
     { scenario, against, lane: 'headgate', atLeast: fast },
     { scenario, against, lane: 'headgate-net', atLeast: net },
   ]),
+  ...[
+    { against: 'caddy', atLeast: 4.5 },
+    { against: 'nginx', atLeast: 1.2 },
+    { against: 'haproxy', atLeast: 0.65 },
+  ].map((floor) => ({ scenario: 'h2c-get-1k', lane: 'headgate', ...floor })),
+  // A tunnel costs at most a quarter more than our own listener with the same encryption.
+  { scenario: 'tunnel-get-1k', lane: 'tunnel', against: 'own-h2-tls', atLeast: 1 / 1.25 },
   ...['headgate', 'headgate-net'].flatMap((variant) =>
     ['hosts', 'paths'].map((spread) => ({
       scenario: 'rules',

@@ -1,6 +1,7 @@
 /** Memory that a proxy spends on connections that say nothing. */
 import { setTimeout as sleep } from 'node:timers/promises'
 
+import { get } from './client.ts'
 import { holdConnections } from './held-connections.ts'
 import { residentKib } from './procfs.ts'
 import { ruleTargets } from './rules.ts'
@@ -20,7 +21,7 @@ export async function measureIdle(subject: Subject, scenario: IdleScenario): Pro
   const { pid, port } = subject.running
   if (pid === undefined) throw new Error(`${lane.name} has no process of its own`)
   const target = ruleTargets(setup)[0] ?? { host: setup.host, prefix: '' }
-  await verify({ port, control: false, target, path: '/1k', method: 'GET', sendBytes: 0 })
+  await verify({ port, ask: get, control: false, target, path: '/1k', method: 'GET', sendBytes: 0 })
 
   const settling = await holdConnections(port, target, settlingConnections)
   await sleep(2_000)

@@ -1,5 +1,7 @@
 /** CPU, memory and latency under load. */
 import { type Backend, bodies } from './backend.ts'
+import { runH2load } from './h2load.ts'
+import { questionFor } from './http2-client.ts'
 import { coreTime, cpuTime, residentKib } from './procfs.ts'
 import { ruleTargets, sampleTargets } from './rules.ts'
 import type { LoadSample, Subject } from './sample.ts'
@@ -19,25 +21,31 @@ function watchMemory(pid: number): () => number {
   }
 }
 
-/** Warms up, then charges the proxy's process tree with the CPU time that it used while wrk counted its answers. */
+/** Warms up, then charges the proxy's process tree with the CPU time that it used while its answers were counted. */
 export async function measureLoad(subject: Subject, scenario: LoadScenario, backend: Backend): Promise<LoadSample> {
   const { plan, lane, setup } = subject
   const { pid, port } = subject.running
+  const ask = subject.running.ask ?? questionFor(scenario.door)
+  const send = subject.running.load ?? (scenario.door === 'h2c' ? runH2load : runWrk)
   const control = lane.variant.role === 'control'
   const targets = sampleTargets(ruleTargets(setup), targetLimit)
   const [first, last] = [targets[0], targets.at(-1)]
   if (!first || !last) throw new Error('no rule to measure')
   const idleMib = pid === undefined ? 0 : residentKib(pid) / 1024
-  for (const target of new Set([first, last])) await verify({ ...scenario, port, control, target })
+  for (const target of new Set([first, last])) await verify({ ...scenario, port, ask, control, target })
 
   const load = { scenario, port, targets, core: plan.loadCore, directory: setup.directory }
-  const warmup = await runWrk({ ...load, seconds: plan.warmupSeconds })
+  const warmup = await send({ ...load, seconds: plan.warmupSeconds })
   const served = await backend.served()
   const core = coreTime(plan.proxyCore)
   const cpu = pid === undefined ? undefined : cpuTime(pid)
   const began = performance.now()
   const memory = pid === undefined ? undefined : watchMemory(pid)
-  const result = await runWrk({ ...load, seconds: plan.seconds })
+  const result = await send({
+    ...load,
+    seconds: plan.seconds,
+    expectedPerSecond: warmup.requests / warmup.seconds,
+  })
   const elapsedUs = (performance.now() - began) * 1_000
   const cpuAfter = pid === undefined ? undefined : cpuTime(pid)
   const coreAfter = coreTime(plan.proxyCore)
@@ -63,8 +71,8 @@ export async function measureLoad(subject: Subject, scenario: LoadScenario, back
     requests: result.requests,
     seconds: result.seconds,
     requestsPerSecond: result.requests / result.seconds,
-    p50Ms: result.p50Us / 1_000,
-    p99Ms: result.p99Us / 1_000,
+    ...(result.p50Us !== undefined && { p50Ms: result.p50Us / 1_000 }),
+    ...(result.p99Us !== undefined && { p99Ms: result.p99Us / 1_000 }),
     ...(pid !== undefined && {
       proxy: {
         cpuUs: totalUs / Math.max(1, result.requests),

@@ -18,8 +18,11 @@ export async function takeSample(plan: Plan, lane: Lane, backend: Backend): Prom
   await mkdir(directory, { recursive: true })
   const setup: Setup = {
     host: 'bench.example.com',
+    door: scenario.kind === 'load' ? scenario.door : 'http1',
     backendPort: backend.port,
+    backendH2cPort: backend.h2cPort,
     core: plan.proxyCore,
+    loadCore: plan.loadCore,
     bodyBytes: scenario.kind === 'load' ? Math.max(bodies[scenario.path].length, scenario.sendBytes) : 1_024,
     rules: lane.rules,
     directory,

@@ -1,11 +1,12 @@
 /** Child processes of a bench run: pinned to a core, logged to a file, and ended one by one by their own pid. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
-import { request } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+
+import { get } from './client.ts'
 
 export interface Child {
   readonly pid: number
@@ -13,12 +14,16 @@ export interface Child {
   stop(): Promise<void>
   /** Fails with the end of its log if the process has ended. */
   assertAlive(): void
+  /** Sends a message to a child that listens for them, and waits for its answer. @throws when it ends before */
+  ask(message: unknown): Promise<unknown>
 }
 
 export interface ChildOptions {
   core?: number
   env?: Record<string, string>
   logFile: string
+  /** It is a Node program that takes messages. */
+  messages?: boolean
 }
 
 const living = new Set<ChildProcess>()
@@ -71,7 +76,7 @@ export async function startChild(command: readonly string[], options: ChildOptio
   // taskset replaces itself by the command, so the pid stays. A process group of its own keeps the terminal's
   // Ctrl-C from it: we end it ourselves, in order.
   const child = spawn(file, args, {
-    stdio: ['ignore', log, log],
+    stdio: ['ignore', log, log, ...(options.messages ? (['ipc'] as const) : [])],
     env: { ...process.env, ...options.env },
     detached: true,
   })
@@ -85,8 +90,20 @@ export async function startChild(command: readonly string[], options: ChildOptio
       reject(new Error(`${command[0]} could not be started`, { cause }))
     })
   })
+  const tail = (): string => readFileSync(options.logFile, 'utf8').trimEnd().split('\n').slice(-8).join('\n')
   return {
     pid: child.pid ?? 0,
+    ask(message) {
+      return new Promise((resolve, reject) => {
+        const gone = (): void => reject(new Error(`${command.join(' ')} ended:\n${tail()}`))
+        child.once('exit', gone)
+        child.once('message', (answer) => {
+          child.off('exit', gone)
+          resolve(answer)
+        })
+        child.send(message as object)
+      })
+    },
     async stop() {
       if (ended(child)) return
       const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
@@ -97,8 +114,7 @@ export async function startChild(command: readonly string[], options: ChildOptio
     },
     assertAlive() {
       if (!ended(child)) return
-      const tail = readFileSync(options.logFile, 'utf8').trimEnd().split('\n').slice(-8).join('\n')
-      throw new Error(`${command.join(' ')} ended (${child.signalCode ?? child.exitCode}):\n${tail}`)
+      throw new Error(`${command.join(' ')} ended (${child.signalCode ?? child.exitCode}):\n${tail()}`)
     },
   }
 }
@@ -132,22 +148,15 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports
 }
 
-function answers(url: string, host: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const attempt = request(url, { headers: { host }, agent: false, timeout: 1_000 }, (response) => {
-      response.resume()
-      resolve(response.statusCode === 200)
-    })
-    attempt.once('error', () => resolve(false))
-    attempt.once('timeout', () => attempt.destroy())
-    attempt.end()
-  })
-}
-
 /** Waits until a GET of the URL answers 200. @throws when the child ends, or after 20 seconds */
-export async function untilServing(child: Child, url: string, host: string): Promise<void> {
+export async function untilServing(child: Child, url: string, host: string, ask: typeof get = get): Promise<void> {
+  const answers = (): Promise<boolean> =>
+    ask(url, { host, silenceMs: 1_000 }).then(
+      ({ status }) => status === 200,
+      () => false,
+    )
   const deadline = performance.now() + 20_000
-  while (!(await answers(url, host))) {
+  while (!(await answers())) {
     child.assertAlive()
     if (performance.now() > deadline) throw new Error(`no answer at ${url} within 20 seconds`)
     await sleep(25)

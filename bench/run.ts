@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 
 import { startBackend, type Backend } from './backend.ts'
 import { judge, type FloorResult } from './floors.ts'
+import { findGenerators, lackOf } from './generators.ts'
 import { describeMachine } from './machine.ts'
 import { takeSample } from './measure.ts'
 import { type Options, readOptions, usage } from './options.ts'
@@ -15,7 +16,6 @@ import { type Scenario, scenarios } from './scenarios.ts'
 import { summarise, type Round } from './summary.ts'
 import type { Availability, Variant } from './variant.ts'
 import { variants } from './variants.ts'
-import { wrkVersion } from './wrk.ts'
 
 interface Problem {
   scenario: string
@@ -24,11 +24,13 @@ interface Problem {
   what: string
 }
 
-const references = ['nginx', 'haproxy', 'haproxy-big', 'caddy', 'go']
+const references = ['nginx', 'haproxy', 'haproxy-big', 'caddy', 'go', 'own-h2-tls', 'own-h2c']
 
 function lanes(scenario: Scenario, present: readonly Variant[]): Lane[] {
   const taking = present.filter(
-    ({ role }) => (!scenario.oursOnly || role === 'ours') && (scenario.kind !== 'idle' || role !== 'control'),
+    ({ role, doors = ['http1'] }) =>
+      (!scenario.oursOnly || role === 'ours') &&
+      (scenario.kind === 'idle' ? role !== 'control' && doors.includes('http1') : doors.includes(scenario.door)),
   )
   return taking.flatMap((variant) =>
     scenario.ruleSets.map((rules) => ({
@@ -86,8 +88,7 @@ async function bench(options: Options): Promise<boolean> {
   if (Math.max(proxyCore, loadCore) >= availableParallelism() || proxyCore === loadCore) {
     throw new Error(`cores ${proxyCore} and ${loadCore} are wanted; this machine has ${availableParallelism()}`)
   }
-  const wrk = await wrkVersion()
-  if (wrk === undefined) throw new Error('no wrk on the PATH (Debian: wrk)')
+  const generators = await findGenerators()
   // We wait and read /proc while others are measured: not on the proxy's core.
   await output('taskset', ['-acp', String(loadCore), String(process.pid)])
 
@@ -99,6 +100,7 @@ async function bench(options: Options): Promise<boolean> {
   const present = asked.filter((each) => each.missing === undefined)
   const missing = asked.filter((each) => each.missing !== undefined)
   for (const each of missing) process.stderr.write(`not measured: ${each.variant.name}: ${each.missing}\n`)
+  const unmeasured = missing.map((each) => `${each.variant.name} (${each.missing})`)
 
   const startedAt = new Date()
   const machine = await describeMachine()
@@ -111,6 +113,12 @@ async function bench(options: Options): Promise<boolean> {
   )
   console.log(`${options.rounds} rounds of ${options.seconds} s; "vs X" is X's CPU per request divided by the row's\n`)
   for (const scenario of options.scenarios) {
+    const lack = lackOf(scenario, generators)
+    if (lack !== undefined) {
+      unmeasured.push(`${scenario.name} (${lack})`)
+      process.stderr.write(`not measured: ${scenario.name}: ${lack}\n`)
+      continue
+    }
     const all = lanes(
       scenario,
       present.map(({ variant }) => variant),
@@ -127,8 +135,7 @@ async function bench(options: Options): Promise<boolean> {
   }
   await backend.stop()
 
-  if (missing.length > 0)
-    console.log(`Not measured: ${missing.map((each) => `${each.variant.name} (${each.missing})`).join('; ')}\n`)
+  if (unmeasured.length > 0) console.log(`Not measured: ${unmeasured.join('; ')}\n`)
   if (floors.length > 0) console.log(`${renderFloors(floors)}\n`)
   for (const { scenario, lane, round, what } of problems)
     console.log(`PROBLEM ${scenario}, ${lane}, round ${round}: ${what}`)
@@ -138,11 +145,12 @@ async function bench(options: Options): Promise<boolean> {
     join(import.meta.dirname, 'results', `${startedAt.toISOString().replaceAll(':', '-').slice(0, 19)}Z.json`)
   await mkdir(dirname(file), { recursive: true })
   const document = {
-    schema: 1,
+    schema: 2,
     startedAt: startedAt.toISOString(),
     endedAt: new Date().toISOString(),
     machine,
-    load: wrk,
+    load: generators,
+    unmeasured,
     settings: {
       rounds: options.rounds,
       seconds: options.seconds,
@@ -166,7 +174,7 @@ try {
   const options = readOptions(process.argv.slice(2))
   if (options.help) console.log(usage)
   else if (options.list) await list()
-  else process.exitCode = (await bench(options)) ? 0 : 1
+  else process.exit((await bench(options)) ? 0 : 1) // and with us whatever did not come up
 } catch (error) {
   console.error(error instanceof Error ? error.message : error)
   process.exitCode = 1

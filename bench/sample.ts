@@ -22,8 +22,9 @@ export interface LoadSample {
   requests: number
   seconds: number
   requestsPerSecond: number
-  p50Ms: number
-  p99Ms: number
+  /** Absent where the load generator tells no percentiles. */
+  p50Ms?: number
+  p99Ms?: number
   /** The figures of the proxy; absent for the control. */
   proxy?: {
     cpuUs: number

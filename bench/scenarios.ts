@@ -1,6 +1,6 @@
 /** What is measured with what: one entry per table. */
 import type { BodyPath } from './backend.ts'
-import type { RuleSet } from './variant.ts'
+import type { Door, RuleSet } from './variant.ts'
 
 interface Common {
   name: string
@@ -12,10 +12,12 @@ interface Common {
   oursOnly?: boolean
 }
 
-/** Requests as fast as they are answered. The load generator is wrk; HTTP/2 would be a `tool: 'h2load'` beside it. */
+/** Requests as fast as they are answered: by wrk over HTTP/1.1, by h2load over HTTP/2. */
 export interface LoadScenario extends Common {
   kind: 'load'
-  tool: 'wrk'
+  door: Door
+  /** On each connection at once; absent: 1. */
+  streams?: number
   path: BodyPath
   method: 'GET' | 'POST'
   /** Bytes of request body. */
@@ -36,7 +38,7 @@ const oneRule: RuleSet = { count: 1, spread: 'hosts' }
 
 const get1k: LoadScenario = {
   kind: 'load',
-  tool: 'wrk',
+  door: 'http1',
   name: 'get-1k',
   title: 'GET 1 KiB, 64 connections, minimal request head',
   connections: 64,
@@ -84,6 +86,25 @@ export const scenarios: readonly Scenario[] = [
       { count: 10, spread: 'paths' },
       { count: 10_000, spread: 'paths' },
     ],
+  },
+  {
+    ...get1k,
+    name: 'h2c-get-1k',
+    title: 'GET 1 KiB, cleartext HTTP/2, 8 connections of 16 streams, browser-like request head',
+    door: 'h2c',
+    connections: 8,
+    streams: 16,
+    browserHead: true,
+  },
+  {
+    ...get1k,
+    name: 'tunnel-get-1k',
+    title: 'GET 1 KiB, 4 connections of 16 streams, browser-like request head that differs: through a tunnel, and not',
+    door: 'links',
+    connections: 4,
+    streams: 16,
+    browserHead: true,
+    traced: true,
   },
   {
     kind: 'idle',

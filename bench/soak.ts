@@ -36,7 +36,8 @@ async function startSubject(variant: string, core: number, ports: SoakPorts): Pr
   const common = { directory, core, backendPort: ports.backend }
   if (variant === 'node-http') {
     const rules = { count: 1, spread: 'hosts' } as const
-    const running = await nodeHttp.start({ ...common, host, bodyBytes: 1_024, rules })
+    const setup = { ...common, door: 'http1', backendH2cPort: 0, loadCore: core } as const
+    const running = await nodeHttp.start({ ...setup, host, bodyBytes: 1_024, rules })
     return { ...common, ...running, pid: running.pid ?? 0, gateway: false }
   }
   if (variant !== 'headgate' && variant !== 'headgate-net') throw new Error(`--variant knows no ${variant}`)

@@ -14,8 +14,8 @@ export interface LoadRow {
   idleMib?: number
   loadedMib?: number
   bestRequestsPerSecond: number
-  p50Ms: number
-  p99Ms: number
+  p50Ms?: number
+  p99Ms?: number
   disturbance?: number
   /** The other lane's CPU per request divided by this one's: above 1, this one is cheaper. */
   ratios: Record<string, number>
@@ -74,9 +74,14 @@ function loadRow(lane: string, samples: readonly LoadSample[]): Omit<LoadRow, 'r
       loadedMib: median(proxies.map((proxy) => proxy.loadedMib)),
     }),
     bestRequestsPerSecond: Math.max(...samples.map((sample) => sample.requestsPerSecond)),
-    p50Ms: median(samples.map((sample) => sample.p50Ms)),
-    p99Ms: median(samples.map((sample) => sample.p99Ms)),
+    ...latency('p50Ms', samples),
+    ...latency('p99Ms', samples),
   }
+}
+
+function latency(name: 'p50Ms' | 'p99Ms', samples: readonly LoadSample[]): Partial<LoadRow> {
+  const told = samples.flatMap((sample) => sample[name] ?? [])
+  return told.length > 0 ? { [name]: median(told) } : {}
 }
 
 function idleRow(lane: string, samples: readonly IdleSample[]): IdleRow {

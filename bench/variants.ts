@@ -4,6 +4,7 @@ import { direct } from './peers/direct.ts'
 import { go } from './peers/go.ts'
 import { haproxy, haproxyBig } from './peers/haproxy.ts'
 import { headgate, headgateNet } from './peers/headgate.ts'
+import { ownH2c, ownH2Tls, tunnel } from './peers/links.ts'
 import { nginx } from './peers/nginx.ts'
 import { nodeHttp } from './peers/node-http.ts'
 import type { Variant } from './variant.ts'
@@ -18,4 +19,7 @@ export const variants: readonly Variant[] = [
   nodeHttp,
   headgate,
   headgateNet,
+  tunnel,
+  ownH2Tls,
+  ownH2c,
 ]

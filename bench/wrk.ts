@@ -2,28 +2,9 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import type { Load, LoadResult } from './load.ts'
 import { output } from './processes.ts'
-import type { RuleTarget } from './rules.ts'
-import { browserHead, type LoadScenario } from './scenarios.ts'
-
-export interface Load {
-  scenario: LoadScenario
-  port: number
-  targets: readonly RuleTarget[]
-  seconds: number
-  core: number
-  directory: string
-}
-
-export interface LoadResult {
-  requests: number
-  seconds: number
-  bytes: number
-  p50Us: number
-  p99Us: number
-  /** Everything that went wrong, by wrk's own names; empty when nothing did. */
-  errors: Record<string, number>
-}
+import { browserHead } from './scenarios.ts'
 
 /** JSON strings of printable ASCII are Lua strings as well. */
 const lua = (text: string): string => JSON.stringify(text)

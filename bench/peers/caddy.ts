@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { questionFor } from '../http2-client.ts'
 import { freePorts, output, startChild, untilServing } from '../processes.ts'
 import type { Setup, Variant } from '../variant.ts'
 
@@ -27,7 +28,7 @@ function configuration(setup: Setup, port: number): unknown {
         servers: {
           bench: {
             listen: [`127.0.0.1:${port}`],
-            protocols: ['h1'],
+            protocols: setup.door === 'h2c' ? ['h1', 'h2', 'h2c'] : ['h1'],
             automatic_https: { disable: true },
             routes: [
               { match: [{ host: [setup.host] }], handle: [proxy], terminal: true },
@@ -44,6 +45,7 @@ export const caddy: Variant = {
   name: 'caddy',
   role: 'peer',
   summary: 'GOMAXPROCS=1, 512 kept upstream connections, compression off',
+  doors: ['http1', 'h2c'],
   async available() {
     try {
       return { version: `caddy ${(await output('caddy', ['version'])).trim()}` }
@@ -60,7 +62,7 @@ export const caddy: Variant = {
       logFile: join(setup.directory, 'caddy.log'),
       env: { GOMAXPROCS: '1', XDG_DATA_HOME: setup.directory, XDG_CONFIG_HOME: setup.directory },
     })
-    await untilServing(child, `http://127.0.0.1:${port}/1k`, setup.host)
+    await untilServing(child, `http://127.0.0.1:${port}/1k`, setup.host, questionFor(setup.door))
     return { port, pid: child.pid, stop: child.stop }
   },
 }

@@ -5,10 +5,11 @@ export const direct: Variant = {
   name: 'direct',
   role: 'control',
   summary: 'the client talks to the backend itself',
+  doors: ['http1', 'h2c'],
   async available() {
     return {}
   },
   async start(setup) {
-    return { port: setup.backendPort, stop: async () => undefined }
+    return { port: setup.door === 'h2c' ? setup.backendH2cPort : setup.backendPort, stop: async () => undefined }
   },
 }

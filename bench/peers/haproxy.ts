@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { questionFor } from '../http2-client.ts'
 import { freePorts, output, startChild, untilServing } from '../processes.ts'
 import type { Availability, Running, Setup, Variant } from '../variant.ts'
 
@@ -20,7 +21,7 @@ defaults
   timeout server 10s
   timeout http-keep-alive 300s
 frontend in
-  bind 127.0.0.1:${port} backlog 4096
+  bind 127.0.0.1:${port} backlog 4096${setup.door === 'h2c' ? ' proto h2' : ''}
   option forwardfor
   acl bench hdr(host) -i ${setup.host}
   http-request set-header X-Bench 1
@@ -46,7 +47,7 @@ async function start(setup: Setup, name: string, bufferBytes?: number): Promise<
   await writeFile(file, configuration(setup, port, bufferBytes))
   const logFile = join(setup.directory, `${name}.log`)
   const child = await startChild(['haproxy', '-db', '-f', file], { core: setup.core, logFile })
-  await untilServing(child, `http://127.0.0.1:${port}/1k`, setup.host)
+  await untilServing(child, `http://127.0.0.1:${port}/1k`, setup.host, questionFor(setup.door))
   return { port, pid: child.pid, stop: child.stop }
 }
 
@@ -54,6 +55,7 @@ export const haproxy: Variant = {
   name: 'haproxy',
   role: 'peer',
   summary: '1 thread, http-reuse always, default buffers (16 KiB)',
+  doors: ['http1', 'h2c'],
   available,
   start: (setup) => start(setup, 'haproxy'),
 }

@@ -2,7 +2,7 @@
 import { access, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { freePorts, startChild, untilServing } from '../processes.ts'
+import { type Child, freePorts, startChild, untilServing } from '../processes.ts'
 import { proxyConfig } from '../proxy-config.ts'
 import { type RuleTarget, ruleTargets } from '../rules.ts'
 import type { Availability, Running, Setup, Variant } from '../variant.ts'
@@ -26,7 +26,7 @@ export interface RunningHeadgate extends Running {
   pid: number
 }
 
-async function available(): Promise<Availability> {
+export async function available(): Promise<Availability> {
   try {
     await access(program)
   } catch {
@@ -35,18 +35,27 @@ async function available(): Promise<Availability> {
   return { version: `node ${process.versions.node}` }
 }
 
-export async function startHeadgate(options: HeadgateOptions): Promise<RunningHeadgate> {
-  const { name, directory, core, ready } = options
-  const [port = 0, adminPort = 0] = await freePorts(2)
+/** The program, with whatever lets requests in; nobody has asked it anything yet. */
+export async function runHeadgate(
+  options: Omit<HeadgateOptions, 'ready'>,
+): Promise<Omit<RunningHeadgate, 'port'> & { child: Child }> {
+  const { name, directory, core } = options
+  const [adminPort = 0] = await freePorts(1)
   const configFile = join(directory, `${name}.json`)
   await writeFile(configFile, JSON.stringify(options.config))
-  const listen = ['--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${adminPort}`]
   const child = await startChild(
-    [process.execPath, program, 'run', '--config', configFile, ...listen, ...options.flags],
+    [process.execPath, program, 'run', '--config', configFile, '--admin', `127.0.0.1:${adminPort}`, ...options.flags],
     { core, logFile: join(directory, `${name}.log`), env: { NODE_ENV: 'production' } },
   )
-  await untilServing(child, `http://127.0.0.1:${port}${ready.prefix}/1k`, ready.host)
-  return { port, adminPort, configFile, pid: child.pid, stop: child.stop }
+  return { child, adminPort, configFile, pid: child.pid, stop: child.stop }
+}
+
+export async function startHeadgate(options: HeadgateOptions): Promise<RunningHeadgate> {
+  const { ready } = options
+  const [port = 0] = await freePorts(1)
+  const running = await runHeadgate({ ...options, flags: ['--listen', `127.0.0.1:${port}`, ...options.flags] })
+  await untilServing(running.child, `http://127.0.0.1:${port}${ready.prefix}/1k`, ready.host)
+  return { ...running, port }
 }
 
 function start(setup: Setup, name: string, flags: readonly string[]): Promise<RunningHeadgate> {
@@ -58,6 +67,7 @@ export const headgate: Variant = {
   name: 'headgate',
   role: 'ours',
   summary: 'with the fast sockets of adapters/node',
+  doors: ['http1', 'h2c'],
   available,
   start: (setup) => start(setup, 'headgate', []),
 }
@@ -66,6 +76,7 @@ export const headgateNet: Variant = {
   name: 'headgate-net',
   role: 'ours',
   summary: 'on public node:net alone (--no-fast-sockets)',
+  doors: ['http1', 'h2c'],
   available,
   start: (setup) => start(setup, 'headgate-net', ['--no-fast-sockets']),
 }

@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
+import { questionFor } from '../http2-client.ts'
 import { freePorts, output, startChild, untilServing } from '../processes.ts'
 import type { Setup, Variant } from '../variant.ts'
 
@@ -14,6 +15,7 @@ function buffers(bodyBytes: number): string {
 }
 
 function configuration(setup: Setup, port: number): string {
+  const http2 = setup.door === 'h2c' ? ' http2' : ''
   return `
 daemon off;
 worker_processes 1;
@@ -34,9 +36,9 @@ http {
     keepalive 512;
     keepalive_requests 1000000000;
   }
-  server { listen 127.0.0.1:${port} default_server backlog=4096; return 404; }
+  server { listen 127.0.0.1:${port} default_server${http2} backlog=4096; return 404; }
   server {
-    listen 127.0.0.1:${port};
+    listen 127.0.0.1:${port}${http2};
     server_name ${setup.host};
     location / {
       proxy_pass http://backend;
@@ -59,6 +61,7 @@ export const nginx: Variant = {
   name: 'nginx',
   role: 'peer',
   summary: '1 worker, 512 kept upstream connections, 64 KiB buffers for bodies of 32 KiB and more',
+  doors: ['http1', 'h2c'],
   async available() {
     try {
       return { version: (await output('nginx', ['-v'])).trim() }
@@ -72,7 +75,7 @@ export const nginx: Variant = {
     await writeFile(file, configuration(setup, port))
     const logFile = join(setup.directory, 'nginx.log')
     const child = await startChild(['nginx', '-p', setup.directory, '-c', file], { core: setup.core, logFile })
-    await untilServing(child, `http://127.0.0.1:${port}/1k`, setup.host)
+    await untilServing(child, `http://127.0.0.1:${port}/1k`, setup.host, questionFor(setup.door))
     return { port, pid: child.pid, stop: child.stop }
   },
 }
