@@ -12,7 +12,7 @@ import { createNames, type Names } from './names.ts'
 import { limitOf, withPatience, type Patience } from './patience.ts'
 import { Pool, type PoolLimits, type PoolOptions } from './pool.ts'
 import { sharedConnections } from './shared-connection.ts'
-import type { BackendTarget } from './target.ts'
+import { overHttp2, type BackendTarget } from './target.ts'
 
 export interface BackendsOptions {
   readonly runtime: Runtime
@@ -34,6 +34,8 @@ export interface Endpoint {
 /** One backend of a rule. */
 export interface Backend {
   readonly target: BackendTarget
+  /** For what needs HTTP/2, where HTTP/1.1 over TLS is spoken otherwise. Its connections are its own. */
+  readonly forGrpc?: Backend | undefined
   /** An endpoint at once; undefined where a name has to be looked up first. Passes `not` by if there is another. */
   endpoint(not?: Endpoint): Endpoint | undefined
   /** Looks up what has to be. Rejects with a {@link ProxyFailure}. */
@@ -91,13 +93,17 @@ export function createBackends(options: BackendsOptions): Backends {
   }
 
   /** Resolves when the backend has said how many streams it allows. */
-  function openHttp2(socket: Socket, onClose: () => void): Promise<Http2Connection> {
+  function openHttp2(socket: Socket, tls: boolean, onClose: () => void): Promise<Http2Connection> {
+    if (tls && socket.tls?.alpn !== 'h2') {
+      socket.destroy()
+      return Promise.reject(failure('tls', 'refused', 'the backend does not offer HTTP/2 over TLS (ALPN h2)'))
+    }
     return new Promise((resolve, reject) => {
       const connection = new Http2Connection(socket, {
         timers,
         limits: { ...defaultHttp2Limits, headTimeoutMs: limits.connectTimeoutMs, idleTimeoutMs: limits.idleTimeoutMs },
         afterTurn: (f) => runtime.afterTurn(f),
-        scheme: 'http',
+        scheme: tls ? 'https' : 'http',
         onCapacity: () => resolve(connection),
         onClose() {
           reject(failure('connect', 'refused', 'the backend ended the connection before its SETTINGS'))
@@ -113,10 +119,10 @@ export function createBackends(options: BackendsOptions): Backends {
     let endpoint = endpoints.get(key)
     if (!endpoint) {
       const open: PoolOptions['open'] =
-        protocol === 'h2c'
-          ? sharedConnections(async (onClose) => openHttp2(await dial(address, port, tls), onClose))
-          : async (events) =>
+        protocol === 'http/1.1'
+          ? async (events) =>
               new Http1Connection(await dial(address, port, tls), { timers, limits: options.http1, ...events })
+          : sharedConnections(async (onClose) => openHttp2(await dial(address, port, tls), protocol === 'h2', onClose))
       endpoint = { label, pool: new Pool({ timers, limits, open }) }
       endpoints.set(key, endpoint)
     }
@@ -147,30 +153,34 @@ export function createBackends(options: BackendsOptions): Backends {
     return group
   }
 
+  function backendAt(target: BackendTarget): GroupedBackend {
+    const group = groupOf(target)
+    return {
+      target,
+      group,
+      forGrpc: target.tls && target.protocol !== 'h2' ? backendAt(overHttp2(target)) : undefined,
+      endpoint: (not) => (group.refresh() ? pickEndpoint(group.endpoints, random, not) : undefined),
+      async resolve(patience) {
+        const late = failure('dns', 'timeout', `no answer from DNS for ${target.name}`).error
+        const limit = limitOf(patience, timers.now(), limits.waitTimeoutMs, late)
+        await withPatience(group.lookup(), patience, timers, limit)
+        const found = pickEndpoint(group.endpoints, random)
+        if (!found) throw failure('dns', 'refused', `${target.name} has no address`)
+        return found
+      },
+    }
+  }
+
   return {
-    backend(target) {
-      const group = groupOf(target)
-      const made: GroupedBackend = {
-        target,
-        group,
-        endpoint: (not) => (group.refresh() ? pickEndpoint(group.endpoints, random, not) : undefined),
-        async resolve(patience) {
-          const late = failure('dns', 'timeout', `no answer from DNS for ${target.name}`).error
-          const limit = limitOf(patience, timers.now(), limits.waitTimeoutMs, late)
-          await withPatience(group.lookup(), patience, timers, limit)
-          const found = pickEndpoint(group.endpoints, random)
-          if (!found) throw failure('dns', 'refused', `${target.name} has no address`)
-          return found
-        },
-      }
-      return made
-    },
+    backend: backendAt,
     retain(used) {
       const dialled = new Set<EndpointGroup>()
       const secured = new Set<string>()
-      for (const { target, group } of used as Iterable<GroupedBackend>) {
+      for (const { target, group, forGrpc } of used as Iterable<GroupedBackend>) {
+        for (const each of forGrpc ? [target, forGrpc.target] : [target])
+          if (each.tls) secured.add(identityOf(each).slice(each.protocol.length + 1))
         dialled.add(group)
-        if (target.tls) secured.add(identityOf(target).slice(target.protocol.length + 1))
+        if (forGrpc) dialled.add(forGrpc.group)
       }
       live = dialled
       for (const [key, group] of groups) if (!live.has(group)) groups.delete(key)
@@ -186,6 +196,7 @@ export function createBackends(options: BackendsOptions): Backends {
 
 interface GroupedBackend extends Backend {
   readonly group: EndpointGroup
+  readonly forGrpc: GroupedBackend | undefined
 }
 
 interface Host {

@@ -8,7 +8,8 @@ export interface BackendTarget {
   readonly hostname: string
   readonly port: number
   readonly tls: TlsClientOptions | undefined
-  readonly protocol: 'http/1.1' | 'h2c'
+  /** `h2`: HTTP/2 over TLS, or nothing. */
+  readonly protocol: 'http/1.1' | 'h2c' | 'h2'
   /** Path to put before a request's, without trailing slash. */
   readonly basePath: string
   /** Query to put before a request's, without question mark. */
@@ -33,7 +34,7 @@ function target(address: string, config: Dialled): BackendTarget {
   const url = new URL(address)
   const secure = url.protocol === 'https:' || config.tls !== undefined
   const hostname = url.hostname.replace(/^\[|\]$/g, '')
-  return {
+  const plain: BackendTarget = {
     name: config.name ?? `${url.protocol}//${url.host}`,
     hostname,
     port: url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port),
@@ -43,6 +44,12 @@ function target(address: string, config: Dialled): BackendTarget {
     baseQuery: url.search.slice(1),
     endpoints: config.endpoints,
   }
+  return secure && config.protocol === 'h2c' ? overHttp2(plain) : plain
+}
+
+/** The same backend, asked for HTTP/2 in the TLS handshake. RFC 9113 section 3.2. */
+export function overHttp2(target: BackendTarget): BackendTarget {
+  return { ...target, protocol: 'h2', tls: { ...target.tls!, alpn: ['h2'] } }
 }
 
 function tlsOptions(tls: Dialled['tls'], hostname: string): TlsClientOptions {

@@ -9,6 +9,7 @@ import { asEngineResponse } from '../http/response.ts'
 import type { Log } from '../telemetry.ts'
 import type { Timers } from '../timers.ts'
 import { linesBeside, type ClientFacts } from './client-facts.ts'
+import { backendFor } from './grpc.ts'
 
 export interface MirrorLimits {
   /** Copies under way at once; more are dropped. */
@@ -62,7 +63,7 @@ export function createMirrors(timers: Timers, log: Log, limits: MirrorLimits): M
       }
       inFlight++
       stats.sent++
-      deliver(request, backend, client).then(
+      deliver(request, backendFor(request, backend), client).then(
         () => inFlight--,
         (thrown: unknown) => {
           inFlight--

@@ -1,6 +1,7 @@
 /** The only place where an error becomes a status. */
 import { describeError, type ProxyError } from '../errors.ts'
 import { createResponse } from '../http/response.ts'
+import { grpcStatusOf, isGrpc } from './grpc.ts'
 
 /** 508 is of RFC 5842; the rest of RFC 9110 section 15. */
 export function statusOf(error: ProxyError): number {
@@ -35,7 +36,7 @@ export function statusOf(error: ProxyError): number {
  */
 export function toResponse(error: ProxyError, request?: Request): Response {
   if (request && isGrpc(request)) {
-    // Trailers-Only: gRPC over HTTP/2, "Responses".
+    // Trailers-Only: gRPC over HTTP/2 (PROTOCOL-HTTP2.md), "Responses".
     return createResponse(200, [
       ['content-type', 'application/grpc'],
       ['grpc-status', String(grpcStatusOf(error))],
@@ -67,27 +68,5 @@ function publicText(error: ProxyError): string {
       return 'gateway timeout'
     default:
       return describeError(error)
-  }
-}
-
-/** `application/grpc`, with a suffix or parameters, but not `application/grpc-web`. */
-function isGrpc(request: Request): boolean {
-  return /^application\/grpc(?:$|[+;])/i.test(request.headers.get('content-type') ?? '')
-}
-
-/** Gateway API GRPCRoute: UNIMPLEMENTED without a rule, UNAVAILABLE without a backend. */
-function grpcStatusOf(error: ProxyError): number {
-  switch (error.kind) {
-    case 'no-route':
-      return 12
-    case 'timeout':
-      return 4
-    case 'bad-request':
-    case 'filter-failed':
-    case 'loop':
-    case 'misdirected':
-      return 13
-    default:
-      return 14
   }
 }

@@ -16,6 +16,7 @@ import type { Exchange, Outcome } from '../runtime.ts'
 import type { SendOptions } from '../http1/client.ts'
 import { believedHead, linesBeside, type ClientFacts } from './client-facts.ts'
 import type { ProxyContext } from './context.ts'
+import { backendFor } from './grpc.ts'
 import { flagsOf, type RequestRecord } from './record.ts'
 import { toResponse } from './respond.ts'
 import type { ServedBackend, ServedRule, Snapshot } from './snapshot.ts'
@@ -31,6 +32,8 @@ export class Transaction implements RouteContext {
   private readonly snapshot: Snapshot | undefined
   private route: RouteMatch<ServedRule> | undefined
   private chosen: ServedBackend | undefined
+  /** Where the attempts go. */
+  private backend: Backend | undefined
   private endpoint: Endpoint | undefined
   private client: ClientFacts | undefined
   private attempts = 0
@@ -149,8 +152,9 @@ export class Transaction implements RouteContext {
   }
 
   private toEndpoint(request: Request): Answer {
-    const { fault, backend } = this.chosen!
-    if (fault || !backend) return this.fail(fault ?? { kind: 'unservable', status: 500, reason: 'backend unavailable' })
+    const { fault, backend: chosen } = this.chosen!
+    if (fault || !chosen) return this.fail(fault ?? { kind: 'unservable', status: 500, reason: 'backend unavailable' })
+    const backend = backendFor(request, chosen)
     const { target } = backend
     const outgoing =
       target.basePath === '' && target.baseQuery === ''
@@ -159,6 +163,7 @@ export class Transaction implements RouteContext {
     return new Promise<Response>((resolve) => {
       this.settle = resolve
       this.outgoing = outgoing
+      this.backend = backend
       this.firstAttempt(outgoing, backend)
     })
   }
@@ -186,7 +191,7 @@ export class Transaction implements RouteContext {
 
   /** @internal */
   broke(thrown: unknown): void {
-    this.settle!(this.retryOrFail(thrown, this.outgoing!, this.chosen!.backend!))
+    this.settle!(this.retryOrFail(thrown, this.outgoing!, this.backend!))
   }
 
   /**

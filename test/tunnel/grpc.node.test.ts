@@ -8,6 +8,7 @@ import { formatAddress } from '../../src/options/address.ts'
 import { silentLog } from '../../src/telemetry.ts'
 import { createTimers } from '../../src/timers.ts'
 import { startEdge, type Edge } from '../../src/tunnel/edge/edge.ts'
+import { createTestAuthority, type TestAuthority } from '../support/certificates.ts'
 import { createGrpcClient, service, startGrpcBackend, type GrpcBackend, type GrpcClient } from '../support/grpc.ts'
 import { runtime, startService, until, type TestService } from '../support/service.ts'
 
@@ -20,6 +21,8 @@ const authority = 'grpc.example.com'
 
 let folder: string
 let backend: GrpcBackend
+let secured: GrpcBackend
+let authorityOfBackend: TestAuthority
 let edge: Edge
 let proxy: TestService
 const clients: GrpcClient[] = []
@@ -32,6 +35,16 @@ function rulesFor(port: number): unknown {
     hasGrpcRoute: true,
     rules: [
       { hostnames: [authority], matches: matching(`/${service}`), backends: to(`http://127.0.0.1:${port}`) },
+      {
+        hostnames: ['tls.example.com'],
+        backends: [
+          {
+            url: `https://127.0.0.1:${secured.port}`,
+            weight: 1,
+            tls: { caBundle: authorityOfBackend.certificate, serverName: 'svc.example' },
+          },
+        ],
+      },
       { hostnames: ['dead.example.com'], backends: to('http://127.0.0.1:1') },
       { hostnames: ['bad.example.com'], backends: to('http://bad.invalid', { unavailableStatus: 500 }) },
       { hostnames: ['late.example.com'], backends: to(`http://127.0.0.1:${port}`), timeouts: { request: '50ms' } },
@@ -42,6 +55,8 @@ function rulesFor(port: number): unknown {
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'headgate-grpc-'))
   backend = await startGrpcBackend()
+  authorityOfBackend = await createTestAuthority()
+  secured = await startGrpcBackend(await authorityOfBackend.issue([{ type: 'dns', value: 'svc.example' }]))
   edge = await startEdge({
     runtime,
     timers: createTimers(runtime.clock),
@@ -71,6 +86,7 @@ afterAll(async () => {
   await proxy.stop()
   await edge.close()
   backend.close()
+  secured.close()
   await rm(folder, { recursive: true, force: true })
 })
 
@@ -139,6 +155,12 @@ describe.each(ways)('gRPC through %s', (_, address) => {
     for (let at = 0; at < message.length; at++) message[at] = at ^ (at >> 8)
     const reply = await clientFor().say(message)
     expect(reply.message.equals(message)).toBe(true)
+  })
+
+  test('a backend over TLS, by ALPN', async () => {
+    const reply = await clientFor('tls.example.com').say(Buffer.from('hello'))
+    expect(reply.message.toString()).toBe('hello')
+    expect(reply.trailers.get('x-after')).toEqual(['trailer'])
   })
 
   test('a hundred calls at once on one connection', async () => {
