@@ -9,6 +9,7 @@ import type { Socket as NodeSocket } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { socketError } from '../portable/socket-error.ts'
 import { Inbox, type Tap } from '../portable/inbox.ts'
+import { joint, jointBytes, keepJoint } from '../portable/joint.ts'
 import { equalBytes, latin1 } from '../portable/net-socket.ts'
 import type { Address, Socket, SocketError, SocketEvents } from '../../src/runtime.ts'
 import type { ReadBuffers } from './read-buffers.ts'
@@ -41,8 +42,6 @@ export interface StreamBinding {
 }
 
 const endOfFile = -4095 // UV_EOF
-/** Strings up to this size are written from the stack, without an allocation. */
-const oneWriteBytes = 16_384
 
 export class FastSocket implements Socket, Tap {
   readonly local: Address
@@ -110,15 +109,22 @@ export class FastSocket implements Socket, Tap {
     if (this.error || this.closed || this.finished) return true
     const size = end - start
     let code: number
+    let borrowed = body
     if (body === undefined || size === 0) {
       if (head === '' && tail === '') return !this.blocked
       code = this.handle.writeLatin1String(this.request, head + tail)
-    } else if (head.length + size + tail.length <= oneWriteBytes) {
-      code = this.handle.writeLatin1String(this.request, head + latin1(body, start, end) + tail)
+    } else if (head === '' && tail === '') {
+      code = this.handle.writeBuffer(this.request, body.subarray(start, end))
+    } else if (head.length + size + tail.length <= jointBytes) {
+      const joined = joint(head, body, start, end, tail)
+      if (typeof joined === 'string') code = this.handle.writeLatin1String(this.request, joined)
+      else {
+        code = this.handle.writeBuffer(this.request, joined)
+        borrowed = joined
+      }
     } else {
-      const bytes = body.subarray(start, end)
-      if (head === '' && tail === '') code = this.handle.writeBuffer(this.request, bytes)
-      else code = this.handle.writev(this.request, [head, 'latin1', bytes, 'buffer', tail, 'latin1'], false)
+      const chunks = [head, 'latin1', body.subarray(start, end), 'buffer', tail, 'latin1']
+      code = this.handle.writev(this.request, chunks, false)
     }
     if (code !== 0) {
       this.writeFailed(code)
@@ -126,7 +132,8 @@ export class FastSocket implements Socket, Tap {
     }
     if (this.binding.streamBaseState[this.binding.kLastWriteWasAsync] !== 0) {
       this.pending++
-      this.request.borrowed = body
+      if (borrowed !== body) keepJoint()
+      this.request.borrowed = borrowed
       this.request = this.newRequest() // the other one is the system's until it is done
       this.blocked = true
     }

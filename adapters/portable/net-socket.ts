@@ -3,10 +3,8 @@ import type { Socket as NodeSocket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Address, Socket, SocketError, SocketEvents, TlsFacts } from '../../src/runtime.ts'
 import { Inbox, type Tap } from './inbox.ts'
+import { joint, jointBytes, keepJoint } from './joint.ts'
 import { socketError } from './socket-error.ts'
-
-/** Node writes strings up to this size from the stack, in one system call and without a copy on the heap. */
-const oneWriteBytes = 16_384
 
 /**
  * Buffers that a dialled socket reads into (`onread` of `net.connect`), so that none is made for each read. Made before
@@ -57,6 +55,7 @@ export class NetSocket implements Socket, Tap {
     if (readsByEvent) {
       socket.on('data', (chunk: Buffer) => void inbox.read(chunk, chunk.length))
       socket.pause() // until there is an owner
+      takeReads(socket, inbox)
     }
     socket.on('error', (error: NodeJS.ErrnoException) => (this.error = socketError(error)))
     socket.on('end', () => inbox.end())
@@ -96,22 +95,26 @@ export class NetSocket implements Socket, Tap {
     const { socket } = this
     if (socket.destroyed || socket.writableEnded) return true
     const size = end - start
+    // A callback costs a tick, also where the system takes everything at once: as it mostly does, but under TLS.
+    const told = this.tls ? this.written : undefined
+    let joined: string | Uint8Array | undefined
     if (body === undefined || size === 0) {
-      if (head !== '' || tail !== '') socket.write(head + tail, 'latin1', this.written)
-    } else if (head.length + size + tail.length <= oneWriteBytes) {
-      socket.write(head + latin1(body, start, end) + tail, 'latin1', this.written)
+      if (head !== '' || tail !== '') socket.write(head + tail, 'latin1', told)
+    } else if (head === '' && tail === '') {
+      socket.write(view(body, start, end), told)
+    } else if (head.length + size + tail.length <= jointBytes) {
+      joined = this.tls ? head + latin1(body, start, end) + tail : joint(head, body, start, end, tail)
+      socket.write(joined, 'latin1', told)
     } else {
-      const view = Buffer.from(body.buffer as ArrayBuffer, body.byteOffset + start, size)
-      if (head === '' && tail === '') socket.write(view, this.written)
-      else {
-        socket.cork()
-        if (head !== '') socket.write(head, 'latin1')
-        socket.write(view, this.written)
-        if (tail !== '') socket.write(tail, 'latin1', this.written)
-        socket.uncork()
-      }
+      socket.cork()
+      if (head !== '') socket.write(head, 'latin1')
+      socket.write(view(body, start, end), told)
+      if (tail !== '') socket.write(tail, 'latin1', told)
+      socket.uncork()
     }
     if (socket.writableLength === 0) return true
+    if (typeof joined === 'object') keepJoint()
+    if (!told) socket.write('', 'latin1', this.written)
     this.blocked = true
     return false
   }
@@ -134,6 +137,25 @@ export class NetSocket implements Socket, Tap {
     if (reason === 'reset' && !this.tls && !this.socket.destroyed) this.socket.resetAndDestroy()
     else this.socket.destroy()
   }
+}
+
+/**
+ * Every Readable hands its reads to `push` (Node's stream documentation, "Implementing a readable stream"). While the
+ * stream flows and holds nothing, what comes there is what 'data' would tell, without the stream's own work in between:
+ * to the stream it looks like a read that has not been answered yet.
+ */
+function takeReads(socket: NodeSocket, inbox: Inbox): void {
+  const { push } = socket
+  socket.push = (chunk: Buffer | null, encoding?: BufferEncoding): boolean => {
+    if (chunk === null || socket.readableFlowing !== true || socket.readableLength > 0 || chunk.length === 0)
+      return push.call(socket, chunk, encoding)
+    inbox.read(chunk, chunk.length)
+    return true
+  }
+}
+
+function view(bytes: Uint8Array, start: number, end: number): Buffer {
+  return Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + start, end - start)
 }
 
 export function latin1(bytes: Uint8Array, start: number, end: number): string {
