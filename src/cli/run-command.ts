@@ -22,10 +22,26 @@ export const httpOptions: readonly OptionName[] = [
   'gracePeriodMs',
 ]
 
-export async function runCommand(flags: FlagValues, environment: Environment, io: Io): Promise<number> {
+/** @param url the local server */
+export function httpCommand(url: string, flags: FlagValues, environment: Environment, io: Io): Promise<number> {
+  return runCommand({ ...flags, admin: '127.0.0.1:0', quick: true, origin: url }, environment, io, {
+    '--origin': 'URL',
+  })
+}
+
+/** @param names what messages call a flag that nobody wrote */
+export async function runCommand(
+  flags: FlagValues,
+  environment: Environment,
+  io: Io,
+  names: Readonly<Record<string, string>> = {},
+): Promise<number> {
   const { options, warnings, problems } = readOptions(flags, environment)
   if (problems) {
-    complain(io, problems)
+    complain(
+      io,
+      problems.map((problem) => problem.replace(/^--\S+/, (flag) => names[flag] ?? flag)),
+    )
     return exitCodes.failed
   }
   const signals = watchSignals(io)
@@ -44,7 +60,7 @@ export async function runCommand(flags: FlagValues, environment: Environment, io
   log.info('serving', {
     version: io.version,
     runtime: `${runtime.name} ${runtime.version}`,
-    listen: service.entries.map(describeEntry).join(', '),
+    ...(service.entries.length > 0 ? { listen: service.entries.map(describeEntry).join(', ') } : {}),
     admin: formatAddress(service.admin),
     ...(service.tunnel ? { tunnel: service.tunnel.id, connector: service.tunnel.connectorId } : {}),
   })

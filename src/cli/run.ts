@@ -1,4 +1,4 @@
-/** The command line: `headgate run`, `convert` and `demo`. */
+/** The command line: its commands, their flags and their help. */
 import { Argument, Command, CommanderError, Option } from 'commander'
 import { optionTable } from '../options.ts'
 import type { Environment } from '../options/read.ts'
@@ -7,7 +7,7 @@ import { demoCommand, demoOptions, demoWords } from './demo-command.ts'
 import { edgeCommand, type EdgeFlags } from './edge-command.ts'
 import { exitCodes, type Io } from './io.ts'
 import { addOptionFlags, readOptionFlags } from './option-flags.ts'
-import { httpOptions, runCommand, runOptions } from './run-command.ts'
+import { httpCommand, httpOptions, runCommand, runOptions } from './run-command.ts'
 
 const environmentHelp = `
 Each option can also stand in the environment, --grace-period as HEADGATE_GRACE_PERIOD; a flag wins. Lists are
@@ -33,6 +33,21 @@ export async function run(argv: readonly string[], environment: Environment, io:
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+  }
+}
+
+/** Other programs take secrets so; whoever comes from there is told what to do instead, and nothing is echoed. */
+const secretFlags = {
+  '--token': 'TUNNEL_TOKEN, TUNNEL_TOKEN_FILE or --tunnel-token-file',
+  '--tunnel-token': 'TUNNEL_TOKEN, TUNNEL_TOKEN_FILE or --tunnel-token-file',
+  '--auth-token': 'HEADGATE_AUTH_TOKEN or --auth-token-file',
+} as const
+
+function refuseSecretFlags(command: Command): void {
+  for (const [flag, instead] of Object.entries(secretFlags)) {
+    const refuse = (): never =>
+      command.error(`headgate: ${flag}: every user of this machine can read a command line; use ${instead}`)
+    command.addOption(new Option(`${flag} <secret>`).hideHelp().argParser(refuse))
   }
 }
 
@@ -66,6 +81,7 @@ function createProgram(environment: Environment, io: Io, done: (exitCode: number
   addOptionFlags(runIt, runOptions).action(async () => {
     done(await runCommand(readOptionFlags(runIt, runOptions), environment, io))
   })
+  refuseSecretFlags(runIt)
 
   const httpIt = program
     .command('http')
@@ -74,7 +90,7 @@ function createProgram(environment: Environment, io: Io, done: (exitCode: number
     .usage('URL [options]')
   addOptionFlags(httpIt, httpOptions).action(async (url: string) => {
     const flags = readOptionFlags(httpIt, httpOptions)
-    done(await runCommand({ ...flags, admin: '127.0.0.1:0', quick: true, origin: url }, environment, io))
+    done(await httpCommand(url, flags, environment, io))
   })
 
   const convertIt = program
@@ -106,7 +122,7 @@ function createProgram(environment: Environment, io: Io, done: (exitCode: number
     .description(
       'Be the other end of a tunnel on this machine: a local edge, for trying things out without an account.',
     )
-    .option('--listen <addr>', 'where eyeballs come in', '127.0.0.1:8000')
+    .option('--listen <addr>', 'where requests come in', '127.0.0.1:8000')
     .option('--connectors <addr...>', 'where connectors dial; each takes one connection of a connector', [
       '127.0.0.1:7844',
     ])
@@ -115,7 +131,7 @@ function createProgram(environment: Environment, io: Io, done: (exitCode: number
       'where POST /tunnel gives out quick tunnels and PUT /configuration pushes',
       '127.0.0.1:8001',
     )
-    .option('--directory <dir>', 'where ca.pem and the token go; private (0700)', '.headgate-edge')
+    .option('--directory <dir>', 'where ca.pem and the token are written; becomes private (0700)', '.headgate-edge')
     .action(async (flags: EdgeFlags) => {
       done(await edgeCommand(flags, io))
     })

@@ -76,11 +76,18 @@ async function askForQuickTunnel(
     status = response.status
     text = await readLimited(response)
   } catch (error) {
-    throw refuse(error instanceof Error ? error.message : 'no answer')
+    throw refuse(describeFetchError(error))
   }
   const answer = parseQuickTunnel(text)
   if ('error' in answer) throw refuse(status === 200 ? answer.error : `it answered ${status}; ${answer.error}`)
-  return { credentials: answer.credentials, origin: 'token', region, publicUrl: `https://${answer.hostname}` }
+  return { credentials: answer.credentials, origin: 'token', region, publicUrl: answer.url }
+}
+
+/** Node says `fetch failed`, and why in the cause. */
+function describeFetchError(error: unknown): string {
+  if (!(error instanceof Error)) return 'no answer'
+  if (error.name === 'TimeoutError') return `no answer within ${quickTunnelTimeoutMs / 1000} s`
+  return error.cause instanceof Error ? error.cause.message : error.message
 }
 
 async function readLimited({ body }: Response): Promise<string> {

@@ -97,12 +97,7 @@ function checkTogether(options: Options, problems: string[]): void {
   if (options.origin !== undefined && (options.config !== undefined || options.manifests.length > 0)) {
     problems.push('--origin forwards every request to one server, so leave out --manifests and --config.')
   }
-  const hasTunnel =
-    options.tunnelToken !== undefined ||
-    options.tunnelTokenFile !== undefined ||
-    options.tunnelCredentials !== undefined ||
-    options.tunnelCredentialsFile !== undefined
-  if (options.quick && hasTunnel) {
+  if (options.quick && hasCredentials(options)) {
     problems.push('--quick asks for a tunnel of its own, so leave out the token or credentials of another.')
   }
   if ((options.adminTlsCert === undefined) !== (options.adminTlsKey === undefined)) {
@@ -110,12 +105,21 @@ function checkTogether(options: Options, problems: string[]): void {
   }
 }
 
+function hasCredentials(options: Options): boolean {
+  const { tunnelToken, tunnelTokenFile, tunnelCredentials, tunnelCredentialsFile } = options
+  return [tunnelToken, tunnelTokenFile, tunnelCredentials, tunnelCredentialsFile].some((given) => given !== undefined)
+}
+
 /** Options that have no effect beside others. */
 function warnAboutUse(options: Options): string[] {
-  const fromFiles = options.config !== undefined || options.manifests.length > 0
-  return options.stateDir !== undefined && fromFiles
-    ? ['--state-dir has no effect: it keeps pushed configs, and this one comes from files.']
-    : []
+  const warnings: string[] = []
+  if (options.stateDir !== undefined && (options.config !== undefined || options.manifests.length > 0)) {
+    warnings.push('--state-dir has no effect: it keeps pushed configs, and this one comes from files.')
+  }
+  if ((options.edge.length > 0 || options.edgeCa !== undefined) && !options.quick && !hasCredentials(options)) {
+    warnings.push('--edge and --edge-ca have no effect without a tunnel: give its token in TUNNEL_TOKEN, or --quick.')
+  }
+  return warnings
 }
 
 /** Names that do nothing: the predecessor's that we have no use for, and ours misspelt. */

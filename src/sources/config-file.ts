@@ -2,20 +2,21 @@
 import type { ConfigIssue } from '../config/issues.ts'
 import { parseProxyConfig } from '../config/proxy-config.ts'
 import type { Files } from '../runtime.ts'
-import type { Loaded, Source } from './source.ts'
+import { rememberLast, type Loaded, type Source } from './source.ts'
 
 export function createConfigFileSource(files: Files, path: string): Source {
+  const unlessSame = rememberLast()
   return {
     kind: 'config',
     paths: [path],
     async load(): Promise<Loaded> {
-      let text: string
       try {
-        text = await files.read(path)
+        const text = await files.read(path)
+        return unlessSame(text, () => readConfigText(text, path))
       } catch (error) {
-        return { problems: [`The config cannot be read: ${(error as Error).message}`] }
+        const problem = `The config cannot be read: ${(error as Error).message}`
+        return unlessSame(problem, () => ({ problems: [problem] }))
       }
-      return readConfigText(text, path)
     },
   }
 }

@@ -13,12 +13,14 @@ export interface Follower {
  * Follows a source. It is watched from before it is first read, so that no change falls between the two; one load is
  * under way at a time, and what changes during it is loaded afterwards, once.
  *
- * @param reloaded called after each change
+ * @param reloaded called after each change of what the source holds; a watched folder may stir for other reasons, such as
+ *   a log that is written beside the manifests
  */
 export function followSource(files: Files, source: Source, reloaded: (loaded: Loaded) => void): Follower {
   let loading = false
   let changedAgain = false
   let closed = false
+  let latest: Loaded | undefined
 
   async function load(): Promise<Loaded> {
     loading = true
@@ -35,12 +37,15 @@ export function followSource(files: Files, source: Source, reloaded: (loaded: Lo
     if (loading) changedAgain = true
     else {
       void load().then((loaded) => {
-        if (!closed) reloaded(loaded)
+        if (!closed && loaded !== latest) reloaded(loaded)
+        latest = loaded
       })
     }
   })
+  const first = load()
+  void first.then((loaded) => (latest ??= loaded))
   return {
-    first: load(),
+    first,
     close() {
       closed = true
       watcher.close()

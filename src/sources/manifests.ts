@@ -3,7 +3,7 @@ import { convert, type ConvertOptions } from '../gateway/convert.ts'
 import { formatDiagnostic, type Diagnostic } from '../gateway/diagnostics.ts'
 import { parseManifests, type Manifest } from '../gateway/manifest-files.ts'
 import type { FileEntry, Files } from '../runtime.ts'
-import type { Finding, Loaded, Source } from './source.ts'
+import { rememberLast, type Finding, type Loaded, type Source } from './source.ts'
 
 export const manifestExtensions = ['.yaml', '.yml', '.json'] as const
 
@@ -38,23 +38,29 @@ export function createManifestSource(
   options: Omit<ConvertOptions, 'version'>,
 ): Source {
   let version = 0
+  const unlessSame = rememberLast()
+
+  function read(entries: readonly FileEntry[]): Loaded {
+    if (entries.length === 0) {
+      return { problems: [`There is no ${manifestExtensions.join(', ')} file in ${paths.join(', ')}.`] }
+    }
+    const { objects, problems } = parseManifestFiles(entries)
+    if (problems.length > 0) return { problems: problems.map(formatDiagnostic) }
+    const { config, diagnostics } = convert(objects, { ...options, version: ++version })
+    return { config, findings: diagnostics.map(findingOf) }
+  }
+
   return {
     kind: 'manifests',
     paths,
     async load(): Promise<Loaded> {
-      let entries: readonly FileEntry[]
       try {
-        entries = await readManifestFiles(files, paths)
+        const entries = await readManifestFiles(files, paths)
+        return unlessSame(JSON.stringify(entries), () => read(entries))
       } catch (error) {
-        return { problems: [`The manifests cannot be read: ${(error as Error).message}`] }
+        const problem = `The manifests cannot be read: ${(error as Error).message}`
+        return unlessSame(problem, () => ({ problems: [problem] }))
       }
-      if (entries.length === 0) {
-        return { problems: [`There is no ${manifestExtensions.join(', ')} file in ${paths.join(', ')}.`] }
-      }
-      const { objects, problems } = parseManifestFiles(entries)
-      if (problems.length > 0) return { problems: problems.map(formatDiagnostic) }
-      const { config, diagnostics } = convert(objects, { ...options, version: ++version })
-      return { config, findings: diagnostics.map(findingOf) }
     },
   }
 }

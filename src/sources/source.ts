@@ -16,6 +16,12 @@ export type Loaded =
 export interface Source {
   readonly kind: 'manifests' | 'config'
   readonly paths: readonly string[]
-  /** Reads it as it is now. Never rejects. */
+  /** Reads it as it is now; the very object of the last time when nothing has changed since. Never rejects. */
   load(): Promise<Loaded>
+}
+
+/** Remembers what the last text came to. */
+export function rememberLast(): (text: string, load: () => Loaded) => Loaded {
+  let last: { readonly text: string; readonly loaded: Loaded } | undefined
+  return (text, load) => (last = last?.text === text ? last : { text, loaded: load() }).loaded
 }

@@ -13,10 +13,13 @@ export const quickTunnelUrl = 'https://api.trycloudflare.com/tunnel'
 export const quickTunnelTimeoutMs = 15_000
 
 export type QuickTunnel =
-  | { readonly credentials: TunnelCredentials; readonly hostname: string }
+  | { readonly credentials: TunnelCredentials; readonly hostname: string; readonly url: string }
   | { readonly error: string }
 
-/** Reads the service's answer: `success`, `errors[]`, and `result` with id, name, hostname, account_tag, secret. */
+/**
+ * Reads the service's answer: `success`, `errors[]`, and `result` with id, name, hostname, account_tag, secret. A local
+ * edge adds `url`, since nobody serves its hostnames on the usual port.
+ */
 export function parseQuickTunnel(text: string): QuickTunnel {
   let answer: unknown
   try {
@@ -26,20 +29,37 @@ export function parseQuickTunnel(text: string): QuickTunnel {
   }
   const { success, errors, result } = asRecord(answer)
   if (success !== true) return { error: `the quick-tunnel service refused: ${describeErrors(errors)}` }
-  const { id, hostname, account_tag: accountTag, secret } = asRecord(result)
+  const { id, hostname, url, account_tag: accountTag, secret } = asRecord(result)
   if (typeof hostname !== 'string' || !/^[a-z0-9.-]{1,253}$/i.test(hostname)) {
     return { error: 'the quick-tunnel service answered without a hostname' }
   }
   const fields = { AccountTag: accountTag, TunnelID: id, TunnelSecret: secret }
   const parsed: CredentialsResult = parseCredentialsFile(JSON.stringify(fields))
   if ('error' in parsed) return { error: 'the quick-tunnel service answered without complete credentials' }
-  return { credentials: parsed.credentials, hostname }
+  const local = `http://${hostname}:`
+  const isLocal = typeof url === 'string' && url.startsWith(local) && /^\d{1,5}$/.test(url.slice(local.length))
+  return { credentials: parsed.credentials, hostname, url: isLocal ? url : `https://${hostname}` }
 }
 
-/** The service's answer, for the local edge. */
-export function formatQuickTunnel({ accountTag, tunnelId, tunnelSecret }: TunnelCredentials, hostname: string): string {
+/**
+ * The service's answer, for the local edge.
+ *
+ * @param port where eyeballs come in
+ */
+export function formatQuickTunnel(
+  { accountTag, tunnelId, tunnelSecret }: TunnelCredentials,
+  hostname: string,
+  port?: number,
+): string {
   const id = formatUuid(tunnelId)
-  const result = { id, name: `qt-${id}`, hostname, account_tag: accountTag, secret: encodeBase64(tunnelSecret) }
+  const result = {
+    id,
+    name: `qt-${id}`,
+    hostname,
+    account_tag: accountTag,
+    secret: encodeBase64(tunnelSecret),
+    ...(port === undefined ? {} : { url: `http://${hostname}:${port}` }),
+  }
   return JSON.stringify({ success: true, result, errors: [] })
 }
 

@@ -3,7 +3,7 @@ import { parseProxyConfig } from '../../src/config/proxy-config.ts'
 import type { Io } from '../../src/cli/io.ts'
 import { run } from '../../src/cli/run.ts'
 import type { Environment } from '../../src/options/read.ts'
-import { createMemoryFiles } from '../support/memory-files.ts'
+import { createMemoryFiles, type MemoryFiles } from '../support/memory-files.ts'
 import { createRecordedLog, type RecordedLog } from '../support/recorded-log.ts'
 import { runtime, until } from '../support/service.ts'
 
@@ -16,10 +16,10 @@ interface Ran {
 
 interface Setup {
   readonly environment?: Environment
-  readonly files?: Readonly<Record<string, string>>
+  readonly files?: Readonly<Record<string, string>> | MemoryFiles
   readonly stdin?: string
-  /** Called once the command waits for a signal, with a function that sends one. */
-  readonly whileServing?: (signal: () => void, log: RecordedLog) => Promise<void>
+  /** Called once the command heeds signals, with a function that sends one. */
+  readonly whileServing?: (signal: () => void, log: RecordedLog, out: () => string) => Promise<void>
 }
 
 async function runCommand(argv: readonly string[], setup: Setup = {}): Promise<Ran> {
@@ -32,9 +32,9 @@ async function runCommand(argv: readonly string[], setup: Setup = {}): Promise<R
     out: (text) => void (out += text),
     err: (text) => void (err += text),
     readStdin: async () => setup.stdin ?? '',
-    onStopSignal: (f) => (serving = setup.whileServing?.(f, log)),
+    onStopSignal: (f) => (serving = setup.whileServing?.(f, log, () => out)),
     openHost: async () => ({
-      runtime: { ...runtime, files: createMemoryFiles(setup.files) },
+      runtime: { ...runtime, files: filesOf(setup) },
       companions: { log, accessLog: { write() {} }, version: '1.2.3' },
     }),
     examples: 'examples',
@@ -42,6 +42,10 @@ async function runCommand(argv: readonly string[], setup: Setup = {}): Promise<R
   const exitCode = await run(argv, setup.environment ?? {}, io)
   await serving
   return { exitCode, out, err, log }
+}
+
+function filesOf({ files }: Setup): MemoryFiles {
+  return files !== undefined && 'texts' in files ? (files as MemoryFiles) : createMemoryFiles(files)
 }
 
 describe('help', () => {
@@ -68,7 +72,6 @@ describe('a command line that is none of ours ends with 2 and says what is meant
     [[], 'Usage: headgate'],
     [['rnu'], "headgate: unknown command 'rnu'\n(Did you mean run?)"],
     [['run', '--lisen', ':80'], "headgate: unknown option '--lisen'\n(Did you mean --listen?)"],
-    [['run', '--auth-token', 'x'], "headgate: unknown option '--auth-token'"],
     [['run', '--listen'], "headgate: option '--listen <ADDR...>' argument missing"],
     [['run', 'routes/'], 'headgate: too many arguments'],
     [['convert'], "headgate: missing required argument 'path'"],
@@ -78,6 +81,73 @@ describe('a command line that is none of ours ends with 2 and says what is meant
     const { exitCode, out, err } = await runCommand(argv)
     expect([exitCode, out]).toEqual([2, ''])
     expect(err).toContain(message)
+  })
+})
+
+test.each([
+  ['--token', 'TUNNEL_TOKEN'],
+  ['--tunnel-token', 'TUNNEL_TOKEN'],
+  ['--auth-token', 'HEADGATE_AUTH_TOKEN'],
+])('a secret on the command line (%s) is refused, named and not echoed', async (flag, instead) => {
+  const { exitCode, out, err } = await runCommand(['run', flag, 'hunter2'])
+  expect([exitCode, out]).toEqual([2, ''])
+  expect(err).toContain(`headgate: ${flag}: every user of this machine can read a command line; use ${instead}`)
+  expect(err).not.toContain('hunter2')
+})
+
+test('headgate http calls its argument by the name that its help has', async () => {
+  const { exitCode, err } = await runCommand(['http', 'localhost:3000'])
+  expect([exitCode, err]).toEqual([1, expect.stringMatching(/^headgate: URL must be an http:/)])
+})
+
+describe('headgate edge', () => {
+  const anywhere = ['--listen', '127.0.0.1:0', '--api', '127.0.0.1:0', '--connectors', '127.0.0.1:0']
+
+  test.each([
+    ['--listen', '0.0.0.0:80'],
+    ['--connectors', ':7844'],
+    ['--api', 'here'],
+  ])('is for this machine alone: %s %s is refused', async (flag, text) => {
+    const { exitCode, out, err } = await runCommand(['edge', flag, text])
+    expect([exitCode, out]).toEqual([1, ''])
+    expect(err).toBe(
+      `headgate: ${flag} must be a loopback address, such as 127.0.0.1:8000: a local edge is for this machine.\n`,
+    )
+  })
+
+  test.each(['--listen', '--connectors', '--api'])('names the flag when the address of %s is taken', async (flag) => {
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0 }, {}, (socket) => socket.destroy())
+    const taken = `127.0.0.1:${listener.address.port}`
+    const { exitCode, out, err } = await runCommand(['edge', ...anywhere, flag, taken])
+    await listener.close()
+    expect([exitCode, out]).toEqual([1, ''])
+    expect(err).toBe(
+      `headgate: ${taken} is in use by another program: end that, or choose another address with ${flag}.\n`,
+    )
+  })
+
+  test('a connector that does what it says is connected; a signal ends it with 0', async () => {
+    const files = createMemoryFiles()
+    let connected: Ran | undefined
+    const { exitCode, err } = await runCommand(['edge', ...anywhere, '--directory', 'd'], {
+      files,
+      whileServing: async (signal, _, out) => {
+        await until(() => out().includes('Ctrl-C'))
+        const words = /^ +headgate (run .*--protocol http2) --manifests DIR$/m.exec(out())![1]!.split(' ')
+        files.texts.set('c.json', '{"version": 1, "rules": []}')
+        connected = await runCommand([...words, '--config', 'c.json', '--admin', '127.0.0.1:0'], {
+          files,
+          whileServing: async (stop, log) => {
+            await until(() => log.lines.includes('info: edge connection registered'))
+            stop()
+          },
+        })
+        signal()
+      },
+    })
+    expect([exitCode, err]).toEqual([0, ''])
+    expect(connected!.exitCode).toBe(0)
+    expect(connected!.log.lines.filter((line) => !line.startsWith('info'))).toEqual([])
   })
 })
 

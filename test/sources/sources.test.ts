@@ -3,7 +3,7 @@ import { createConfigFileSource } from '../../src/sources/config-file.ts'
 import { createManifestSource } from '../../src/sources/manifests.ts'
 import type { Loaded, Source } from '../../src/sources/source.ts'
 import { followSource } from '../../src/sources/follow.ts'
-import { createMemoryFiles } from '../support/memory-files.ts'
+import { createMemoryFiles, type MemoryFiles } from '../support/memory-files.ts'
 
 const gateway = `
 apiVersion: gateway.networking.k8s.io/v1
@@ -30,9 +30,14 @@ describe('manifests', () => {
     expect([problems, findings, config?.rules.length, config?.listeners?.length]).toEqual([undefined, [], 1, 1])
   })
 
-  test('each load has the next version', async () => {
-    const source = createManifestSource(createMemoryFiles({ 'a.yaml': gateway }), ['a.yaml'], {})
-    expect([(await source.load()).config?.version, (await source.load()).config?.version]).toEqual([1, 2])
+  test('each change has the next version, and a load without one is the last one again', async () => {
+    const files = createMemoryFiles({ 'a.yaml': gateway })
+    const source = createManifestSource(files, ['a.yaml'], {})
+    const first = await source.load()
+    expect(await source.load()).toBe(first)
+    files.texts.set('a.yaml', `${gateway}# edited\n`)
+    const second = await source.load()
+    expect([first.config?.version, second.config?.version]).toEqual([1, 2])
   })
 
   test('a bad object is a finding; the rest is served', async () => {
@@ -135,6 +140,28 @@ describe('watching', () => {
     files.touch()
     await source.finish('newer')
     expect([source.loads(), seen]).toEqual([4, ['new', 'newer']])
+  })
+
+  test.each([
+    ['manifests', gateway, (files: MemoryFiles) => createManifestSource(files, ['m'], {})],
+    ['a config file', '{"version": 1, "rules": []}', (files: MemoryFiles) => createConfigFileSource(files, 'm/a.yaml')],
+  ])('%s: a folder that stirs without a change, as of a log in it, is no change', async (_, text, createSource) => {
+    const files = createMemoryFiles({ 'm/a.yaml': text })
+    const seen: unknown[] = []
+    const { first } = followSource(files, createSource(files), (loaded) => seen.push(loaded))
+    await first
+    const stir = async (): Promise<void> => {
+      files.touch()
+      await new Promise((resolve) => setTimeout(resolve))
+    }
+    await stir()
+    expect(seen).toEqual([])
+    files.texts.set('m/a.yaml', '{')
+    await stir()
+    await stir()
+    files.texts.set('m/a.yaml', text)
+    await stir()
+    expect(seen).toMatchObject([{ problems: [expect.any(String)] }, { config: expect.any(Object) }])
   })
 
   test('what is read after the end is forgotten', async () => {

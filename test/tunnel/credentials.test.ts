@@ -174,8 +174,23 @@ describe('where credentials come from', () => {
 describe('a quick tunnel', () => {
   test('answers with credentials and a hostname', () => {
     const text = formatQuickTunnel(credentials, 'a-b-c.trycloudflare.com')
-    expect(parseQuickTunnel(text)).toEqual({ credentials, hostname: 'a-b-c.trycloudflare.com' })
+    const url = 'https://a-b-c.trycloudflare.com'
+    expect(parseQuickTunnel(text)).toEqual({ credentials, hostname: 'a-b-c.trycloudflare.com', url })
   })
+
+  test('of a local edge says at which port it is reached', () => {
+    const text = formatQuickTunnel(credentials, 'abc.localhost', 8000)
+    expect(parseQuickTunnel(text)).toMatchObject({ url: 'http://abc.localhost:8000' })
+  })
+
+  test.each(['http://evil.example:80', 'http://abc.localhost:80/x', 'http://abc.localhost:80@evil.example', 7])(
+    'any other address (%s) is not taken for its own',
+    (url) => {
+      const answer = JSON.parse(formatQuickTunnel(credentials, 'abc.localhost')) as { result: object }
+      const text = JSON.stringify({ ...answer, result: { ...answer.result, url } })
+      expect(parseQuickTunnel(text)).toMatchObject({ url: 'https://abc.localhost' })
+    },
+  )
 
   test.each([
     ['no JSON', '<html>', 'the quick-tunnel service did not answer with JSON'],

@@ -15,6 +15,8 @@ export interface ApiOptions {
   /** Pushes the next version to all connections. */
   readonly configure: (config: unknown) => Promise<readonly PushResult[]>
   readonly random: () => number
+  /** Where eyeballs come in; absent when only `Edge.fetch` lets them. */
+  readonly port: number | undefined
 }
 
 /** Names below it lead to this machine without any DNS. RFC 6761 section 6.3. */
@@ -35,11 +37,11 @@ export function createEdgeApi(options: ApiOptions): Handler {
   }
 }
 
-function quickTunnel({ add, random }: ApiOptions): Response {
+function quickTunnel({ add, random, port }: ApiOptions): Response {
   const letters = Array.from({ length: 12 }, () => String.fromCharCode(97 + Math.floor(random() * 26))).join('')
   const hostname = `${letters}.${quickDomain}`
   const { credentials } = add({ hostnames: [hostname], remotelyManaged: false })
-  return json(200, formatQuickTunnel(credentials, hostname))
+  return json(200, formatQuickTunnel(credentials, hostname, port))
 }
 
 async function push({ configure }: ApiOptions, request: Request): Promise<Response> {
