@@ -38,6 +38,8 @@ export interface ConnectorConnection {
   /** What the connector reported as its own configuration, JSON. */
   readonly localConfiguration: string | undefined
   readonly unregistered: boolean
+  /** It has been frozen: the connector may have given it up without our knowing. */
+  readonly frozen: boolean
   /** Requests whose answers are not over. */
   readonly inFlight: number
   /** Requests that it was ever given. */
@@ -100,6 +102,7 @@ export function openConnection(
   let id: string | undefined
   let localConfiguration: string | undefined
   let unregistered = false
+  let frozen = false
   let inFlight = 0
   let served = 0
   let reason: string | undefined
@@ -215,6 +218,9 @@ export function openConnection(
     get unregistered() {
       return unregistered
     },
+    get frozen() {
+      return frozen
+    },
     get inFlight() {
       return inFlight
     },
@@ -234,7 +240,10 @@ export function openConnection(
       if (inFlight === 0) timers.arm(deadline, farewellMs)
     },
     loseControl: (how = 'abort') => control?.lose(how),
-    freeze: (half = 'both') => link.freeze(half),
+    freeze(half = 'both') {
+      frozen = true
+      link.freeze(half)
+    },
     babble: () => link.babble(),
     close: (how) => link.destroy(how),
   }

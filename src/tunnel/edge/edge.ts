@@ -154,8 +154,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
 
   function* registered(): Generator<Registered> {
-    for (const { phase, registration, server } of connections) {
-      if (phase !== 'registered' || !registration) continue
+    for (const { phase, registration, server, frozen } of connections) {
+      if (phase !== 'registered' || !registration || frozen) continue
       const { connIndex, options } = registration
       yield { server, connIndex, clientId: formatUuid(options.client.clientId) }
     }
