@@ -245,7 +245,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       servers.push(await starting.catch(namedAfter(at)))
     }
     const eyeballs = options.eyeballs && (await open(options.eyeballs, (request, exchange) => fetch(request, exchange)))
-    const api = options.api && (await open(options.api, createEdgeApi({ add: tunnels.add, configure, random })))
+    const port = eyeballs?.port
+    const api = options.api && (await open(options.api, createEdgeApi({ add: tunnels.add, configure, random, port })))
     return Object.assign(edge, { eyeballs, api })
   } catch (error) {
     await close()
