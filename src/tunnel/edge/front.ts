@@ -53,6 +53,7 @@ export function createFront(options: FrontOptions): EyeballFetch {
       const connection = wanted ?? leastBusy(options.connections, tunnel, tried)
       if (!connection) return explain(noConnectorStatus, ray, 'error 1033: no connector serves this tunnel')
       tried.add(connection)
+      log.debug('request passed on', { ray, connection: connection.id })
       const session = isWebSocket ? createPipe() : undefined
       try {
         const answer = await connection.send({
@@ -107,8 +108,9 @@ function leastBusy(
 ): ConnectorConnection | undefined {
   let best: ConnectorConnection | undefined
   for (const connection of connections) {
-    if (connection.tunnel !== tunnel || connection.phase !== 'registered' || tried.has(connection)) continue
-    const { inFlight, served } = connection
+    const { inFlight, served, phase, frozen } = connection
+    // A server of the edge's that hangs takes no eyeballs either.
+    if (connection.tunnel !== tunnel || phase !== 'registered' || frozen || tried.has(connection)) continue
     if (!best || inFlight < best.inFlight || (inFlight === best.inFlight && served < best.served)) best = connection
   }
   return best
