@@ -5,6 +5,9 @@ import { role, type HpackField } from './field.ts'
 import type { FieldSink } from './hpack-decoder.ts'
 import type { Http2Limits } from './limits.ts'
 
+const noLines: number[] = []
+const noFields: HpackField[] = []
+
 /** A head that is kept for the next message must not cost an idle connection much. */
 const maxKeptText = 2_048
 
@@ -19,16 +22,22 @@ export class FieldBlock implements FieldSink {
   fault: string | undefined
   /** More than we take; the fields are incomplete. */
   tooLarge = false
-  kinds = 0
   private readonly limits: Http2Limits
+  /** Regular fields that are, one after the other, the very ones of the last head; until the first that is not. */
+  private same = 0
+  private diverged = false
   private text = ''
-  private lines: number[] = []
+  private lines: number[] = noLines
+  private fields: HpackField[] = noFields
   private cookie: string | undefined
   private size = 0
   private count = 0
   private pseudo = 0
   private overflow: Field[] | undefined
+  private kinds = 0
   private last: Head | undefined
+  private lastFields: readonly HpackField[] = noFields
+  private lastCookie: string | undefined
 
   constructor(limits: Http2Limits) {
     this.limits = limits
@@ -39,8 +48,11 @@ export class FieldBlock implements FieldSink {
     this.fault = undefined
     this.tooLarge = false
     this.kinds = 0
+    this.same = 0
+    this.diverged = false
     this.text = ''
-    this.lines = []
+    this.lines = noLines
+    this.fields = noFields
     this.cookie = undefined
     this.size = 0
     this.count = 0
@@ -65,12 +77,33 @@ export class FieldBlock implements FieldSink {
       this.addSpecial(field)
       return
     }
+    if (!this.diverged) {
+      if (this.lastFields[this.same] === field) {
+        this.same++
+        return
+      }
+      this.diverge()
+    }
     if (this.text.length + field.line.length > maxHeadText) this.addBeyond(field)
     else {
       this.lines.push((this.text.length << kindBits) | name.kind)
       this.text += field.line
+      this.fields.push(field)
     }
     this.kinds |= name.kind
+  }
+
+  /** A head of its own, from here on. */
+  private diverge(): void {
+    const { last, same } = this
+    this.diverged = true
+    this.lines = []
+    this.fields = []
+    if (last === undefined || same === 0) return
+    this.lines = last.lines.slice(0, same)
+    this.fields = this.lastFields.slice(0, same)
+    this.text = last.text.slice(0, same < last.lines.length ? last.lines[same]! >>> kindBits : last.end)
+    for (const line of this.lines) this.kinds |= line & ((1 << kindBits) - 1)
   }
 
   /** True when it held pseudo-header fields. */
@@ -80,14 +113,22 @@ export class FieldBlock implements FieldSink {
 
   /** The regular fields. Call once. */
   head(): Head {
-    if (this.cookie !== undefined) this.addCookie(this.cookie)
-    const { text, last, overflow } = this
     // A client's requests differ in their targets more than in their fields, and an equal head is edited and written
     // in the same way again.
-    if (last !== undefined && overflow === undefined && last.text === text) return last
-    const head = new Head(text, this.lines, text.length, this.kinds)
+    if (!this.diverged) {
+      if (this.last && this.same === this.lastFields.length && this.cookie === this.lastCookie) return this.last
+      this.diverge()
+    }
+    if (this.cookie !== undefined) this.addCookie(this.cookie)
+    const { text, last, overflow } = this
+    const known = last !== undefined && overflow === undefined && last.text === text
+    const head = known ? last : new Head(text, this.lines, text.length, this.kinds)
     if (overflow) return head.edit({ removed: [], added: overflow })
-    if (text.length <= maxKeptText) this.last = head
+    if (text.length <= maxKeptText) {
+      this.last = head
+      this.lastFields = this.fields
+      this.lastCookie = this.cookie
+    }
     return head
   }
 
@@ -99,7 +140,8 @@ export class FieldBlock implements FieldSink {
     }
     const bit = 1 << name.role
     if ((this.pseudo & bit) !== 0) this.fault ??= `repeated ${name.text}`
-    if (this.lines.length > 0 || this.cookie !== undefined) this.fault ??= `${name.text} behind a regular field`
+    if (this.same > 0 || this.diverged || this.cookie !== undefined)
+      this.fault ??= `${name.text} behind a regular field`
     this.pseudo |= bit
     switch (name.role) {
       case role.method:

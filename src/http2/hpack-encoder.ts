@@ -16,6 +16,9 @@ const maxIndexedLine = 512
 const slots = 128
 const ringSize = 128 // 4096 / 32
 
+/** Longer texts are not remembered for the next message. */
+const maxKeptText = 2_048
+
 /** Names whose values are worth guessing: never in a table of anybody's. RFC 7541 section 7.1.3. */
 const sensitive: ReadonlySet<string> = new Set([
   'authorization',
@@ -49,11 +52,17 @@ export class HpackEncoder {
   private seenEntry: Int32Array = noSlots
   private lines: Uint8Array[] = []
   private sizes: Int32Array = noSlots
+  /** Counts what a block may change: while it stays, equal fields make equal blocks. */
+  private changes = 0
+  private lastText = ''
+  private lastChanges = -1
+  private lastBlock: Uint8Array = noBytes
 
   /** The peer's SETTINGS_HEADER_TABLE_SIZE. */
   limit(size: number): void {
     this.maxSize = Math.min(size, maxTableSize)
     this.lowest = Math.min(this.lowest, this.maxSize)
+    this.changes++
     this.evict(0)
   }
 
@@ -77,7 +86,7 @@ export class HpackEncoder {
       out[at] = 0x80 | index
       return at + 1
     }
-    return this.fields(`:status: ${status}\r\n`, out, at)
+    return this.encode(`:status: ${status}\r\n`, out, at)
   }
 
   method(method: string, out: Uint8Array, at: number): number {
@@ -85,7 +94,7 @@ export class HpackEncoder {
       out[at] = 0x80 | (method === 'GET' ? staticIndex.get : staticIndex.post)
       return at + 1
     }
-    return this.fields(`:method: ${method}\r\n`, out, at)
+    return this.encode(`:method: ${method}\r\n`, out, at)
   }
 
   scheme(scheme: 'http' | 'https', out: Uint8Array, at: number): number {
@@ -104,11 +113,31 @@ export class HpackEncoder {
   }
 
   authority(authority: string, out: Uint8Array, at: number): number {
-    return this.fields(`:authority: ${authority}\r\n`, out, at)
+    return this.encode(`:authority: ${authority}\r\n`, out, at)
   }
 
   /** Encodes field lines, each ending in CR LF. Names go out in lower case. @returns the offset behind */
   fields(text: string, out: Uint8Array, at: number): number {
+    if (text !== this.lastText) {
+      this.lastText = text.length <= maxKeptText ? text : ''
+      this.lastChanges = -1
+      return this.encode(text, out, at)
+    }
+    const { lastBlock } = this
+    if (this.lastChanges === this.changes) {
+      out.set(lastBlock, at)
+      return at + lastBlock.length
+    }
+    const before = this.changes
+    const end = this.encode(text, out, at)
+    if (this.changes === before) {
+      this.lastBlock = out.slice(at, end)
+      this.lastChanges = before
+    }
+    return end
+  }
+
+  private encode(text: string, out: Uint8Array, at: number): number {
     const { length } = text
     if (length === 0) return at
     const lines = bytesOf(text)
@@ -144,6 +173,7 @@ export class HpackEncoder {
     const hash = hashOf(lines, from, colon, valueEnd)
     const slot = (hash ^ (hash >>> 15)) & (slots - 1)
     if (this.seenHash[slot] !== hash) {
+      this.changes++
       this.seenHash[slot] = hash
       this.seenEntry[slot] = -1
       return literal(lines, from, colon, valueStart, valueEnd, index, 0, 0x0f, out, at)
@@ -151,6 +181,7 @@ export class HpackEncoder {
     const entry = this.seenEntry[slot]!
     if (entry >= this.oldest && equal(this.lines[entry % ringSize]!, lines, from, end))
       return writeInteger(out, at, 0x80, 0x7f, staticFields.length + this.added - entry)
+    this.changes++
     this.seenEntry[slot] = this.add(lines.slice(from, end), colon - from + valueEnd - valueStart + 32)
     return literal(lines, from, colon, valueStart, valueEnd, index, 0x40, 0x3f, out, at)
   }
@@ -307,3 +338,4 @@ function isNamed(lines: Uint8Array, at: number, lowerName: string): boolean {
 }
 
 const noSlots = new Int32Array(0)
+const noBytes = new Uint8Array(0)

@@ -1,8 +1,10 @@
 /** Whatever comes, in whatever pieces: the same bytes mean the same, and no bytes do harm. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { headOf } from '../../src/http/head.ts'
 import { createResponse } from '../../src/http/response.ts'
 import { engineRequest } from '../../src/http/request.ts'
+import { FieldBlock } from '../../src/http2/field-block.ts'
 import { flag, frameHeaderBytes, frameType, preface, writeFrameHeader } from '../../src/http2/frames.ts'
 import { HpackDecoder } from '../../src/http2/hpack-decoder.ts'
 import { HpackEncoder } from '../../src/http2/hpack-encoder.ts'
@@ -263,6 +265,41 @@ describe('header blocks', () => {
             })
             expect(fault).toBeUndefined()
             expect(read.join('')).toBe(text)
+          }
+        },
+      ),
+      { numRuns: 1_000 },
+    )
+  })
+
+  test('that repeat one another, wholly or in part, become the heads that they say', () => {
+    const names = ['a', 'b', 'content-length', 'cookie', 'x-forwarded-for', 'x-api-key', 'date']
+    const line = fc.tuple(fc.constantFrom(...names), fc.constantFrom('1', '22', 'x'.repeat(600)))
+    const list = fc.array(line, { maxLength: 6 })
+    fc.assert(
+      fc.property(
+        fc.array(list, { minLength: 1, maxLength: 3 }),
+        fc.array(fc.tuple(fc.nat(2), fc.option(fc.constantFrom(0, 100, 4096), { freq: 8 })), { maxLength: 20 }),
+        (lists, order) => {
+          const encoder = new HpackEncoder()
+          const decoder = new HpackDecoder(4096, latin1)
+          const block = new FieldBlock(defaultHttp2Limits)
+          for (const [which, limit] of order) {
+            const fields = lists[which % lists.length]!
+            if (limit !== null) encoder.limit(limit)
+            const text = fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')
+            const out = new Uint8Array(HpackEncoder.bound(text))
+            block.begin()
+            expect(decoder.decode(out, 0, encoder.fields(text, out, encoder.begin(out, 0)), block)).toBeUndefined()
+            const crumbs = fields.filter(([name]) => name === 'cookie').map(([, value]) => value)
+            const expected = [
+              ...fields.filter(([name]) => name !== 'cookie'),
+              ...(crumbs.length > 0 ? [['cookie', crumbs.join('; ')]] : []),
+            ]
+            const head = block.head()
+            const fresh = headOf(expected.map(([name, value]) => [name!, value!] as const))
+            expect(head.fields()).toEqual(expected)
+            expect([head.kinds, head.lines]).toEqual([fresh.kinds, fresh.lines])
           }
         },
       ),
