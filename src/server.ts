@@ -42,7 +42,7 @@ export interface HttpServer {
 
 /** @throws RangeError for limits that can't be kept */
 export function createHttpServer({ http1, http2, afterTurn, ...common }: HttpServerOptions): HttpServer {
-  const multiplexing = createHttp2Server({ ...common, limits: http2, afterTurn })
+  const multiplexing = createHttp2Server({ ...common, limits: http2, afterTurn, webSockets: true })
   const plain = createHttp1Server({ ...common, limits: http1, http2: (socket) => multiplexing.accept(socket) })
   return {
     accept(socket) {

@@ -24,3 +24,36 @@ function copy(from: RawStream, to: RawStream): void {
   to.onWritable(() => from.incoming.resume())
   from.incoming.start(to.outgoing)
 }
+
+/**
+ * Joins two switched connections, of which one is carried by a stream of its own: what its client sends is the body of a
+ * request, and what we send is the body of the answer. There is no half-open session then: with our answer over, nothing
+ * more comes from the client.
+ *
+ * @param client the request's body
+ * @returns the answer's body
+ */
+export function joinBodies(client: Body, server: RawStream): Body {
+  const { incoming, outgoing, onWritable } = server
+  onWritable(() => client.resume())
+  return {
+    length: undefined,
+    start(sink) {
+      // Not before: whoever is told 101 may speak, and until the answer has a sink nobody is told.
+      incoming.start({
+        data: (bytes, start, end) => sink.data(bytes, start, end),
+        end() {
+          sink.end()
+          outgoing.end()
+        },
+        fail: (error) => sink.fail(error),
+      })
+      client.start(outgoing)
+    },
+    resume: () => incoming.resume(),
+    cancel(reason) {
+      incoming.cancel(reason)
+      client.cancel(reason)
+    },
+  }
+}

@@ -17,7 +17,8 @@ const ofConnection = kind.connection | kind.transferEncoding | kind.hopByHop | k
 
 export class StreamExchange implements Exchange {
   readonly httpVersion = '2'
-  readonly upgrade = undefined
+  /** `websocket` where the client asks for one by extended CONNECT. */
+  readonly upgrade: string | undefined
   readonly startedAtMs: number
   awaitsContinue: boolean
   answered = false
@@ -35,11 +36,13 @@ export class StreamExchange implements Exchange {
     socket: Socket,
     options: ExchangeOptions,
     awaitsContinue: boolean,
+    upgrade: string | undefined,
     writeInformational: (status: number, text: string) => void,
   ) {
     this.socket = socket
     this.options = options
     this.awaitsContinue = awaitsContinue
+    this.upgrade = upgrade
     this.writeInformational = writeInformational
     this.startedAtMs = options.timers.now()
   }

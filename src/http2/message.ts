@@ -18,8 +18,8 @@ export interface RequestHead {
   /** What Content-Length says. */
   readonly length: number | undefined
   readonly awaitsContinue: boolean
-  /** What extended CONNECT wants to speak (RFC 8441). */
-  readonly protocol: string | undefined
+  /** An extended CONNECT (RFC 8441) for a WebSocket, the one protocol that we know. */
+  readonly isWebSocket: boolean
 }
 
 export interface ResponseHead {
@@ -29,25 +29,28 @@ export interface ResponseHead {
 }
 
 /**
+ * @param extendedConnect whether the client has been told that it may use it
  * @returns a string for what is malformed and ends the stream; a refusal for what deserves an answer
  */
 export function requestOf(
   block: FieldBlock,
   limits: Http2Limits,
-  connectProtocol: boolean,
+  extendedConnect: boolean,
 ): RequestHead | BadRequest | string {
   if (block.fault !== undefined) return block.fault
   const { method, scheme, path, protocol } = block
   if (block.status !== undefined) return ':status in a request'
   if (block.tooLarge) return bad(431, 'request head too large')
   if (method === undefined) return 'no :method'
-  if (protocol !== undefined && !(connectProtocol && method === 'CONNECT')) return 'unexpected :protocol'
+  if (protocol !== undefined && !(extendedConnect && method === 'CONNECT')) return 'unexpected :protocol'
   if (method === 'CONNECT' && protocol === undefined) {
     if (scheme !== undefined || path !== undefined || block.authority === undefined) return 'malformed CONNECT'
     return bad(405, 'CONNECT is not supported')
   }
   if (scheme === undefined) return 'no :scheme'
   if (path === undefined) return 'no :path'
+  // RFC 9220 section 3.
+  if (protocol !== undefined && protocol.toLowerCase() !== 'websocket') return bad(501, 'unknown :protocol')
   const head = block.head()
 
   let { authority } = block
@@ -74,7 +77,7 @@ export function requestOf(
     if (onlyValue(head, kind.expect)?.toLowerCase() !== '100-continue') return bad(417, 'unknown expectation')
     awaitsContinue = true
   }
-  return { method, target: path, authority, scheme, head, length, awaitsContinue, protocol }
+  return { method, target: path, authority, scheme, head, length, awaitsContinue, isWebSocket: protocol !== undefined }
 }
 
 /** @returns a string for what is malformed */

@@ -6,10 +6,12 @@
  * or later.
  */
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
+import type { Body } from '../http/body.ts'
 import { kind } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
-import { asEngineResponse, createResponse, type EngineResponse } from '../http/response.ts'
+import { asEngineResponse, createResponse, responseOf, type EngineResponse } from '../http/response.ts'
+import { joinBodies } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketEvents } from '../runtime.ts'
 import { StreamExchange, type ExchangeOptions } from './exchange.ts'
 import type { FieldBlock } from './field-block.ts'
@@ -18,10 +20,13 @@ import { checkLimits, type Http2Limits } from './limits.ts'
 import { bad, requestOf, type RequestHead } from './message.ts'
 import { Session, type SessionUser } from './session.ts'
 import type { Stream, StreamUser } from './stream.ts'
+import { createHandshake, handshakeOnly, type WebSocketHandshake } from './websocket.ts'
 
 export interface Http2ServerOptions extends ExchangeOptions {
   readonly handler: Handler
   readonly limits: Http2Limits
+  /** Lets clients open WebSockets (RFC 8441). A handler sees them as over HTTP/1.1, and answers 101. Default false. */
+  readonly webSockets?: boolean
   /** The runtime's: what one turn of the event loop produces goes out in one write. */
   readonly afterTurn: (f: () => void) => void
   /** Answers a request that the engine itself must refuse, when no handler has seen it. Defaults to a line of text. */
@@ -90,7 +95,10 @@ class ServerConnection implements SessionUser {
     this.options = options
     this.shared = shared
     const { timers, limits, afterTurn } = options
-    this.session = new Session({ socket, side: 'server', timers, limits, afterTurn }, this)
+    this.session = new Session(
+      { socket, side: 'server', timers, limits, afterTurn, extendedConnect: options.webSockets },
+      this,
+    )
   }
 
   opened(stream: Stream): boolean {
@@ -153,6 +161,9 @@ class ServerStream implements StreamUser {
   private handling = false // the handler has not answered
   private pendingStatus = 0
   private pendingText = ''
+  private handshake: WebSocketHandshake | undefined
+  /** What the client of a WebSocket sends. */
+  private session: Body | undefined
 
   constructor(connection: ServerConnection, stream: Stream) {
     this.connection = connection
@@ -161,7 +172,7 @@ class ServerStream implements StreamUser {
 
   head(block: FieldBlock, ended: boolean): void {
     const { connection, stream } = this
-    const request = requestOf(block, connection.options.limits, false)
+    const request = requestOf(block, connection.options.limits, connection.options.webSockets ?? false)
     if (typeof request === 'string') {
       connection.session.streamFault(stream, errorCode.protocol, request)
       return
@@ -182,21 +193,32 @@ class ServerStream implements StreamUser {
   private begin(request: RequestHead, ended: boolean): void {
     const { connection, stream } = this
     const { options } = connection
-    const body = stream.receiveHead(request.length, ended)
+    const received = stream.receiveHead(request.length, ended)
+    let { method, head } = request
+    let body: Body | undefined = received
+    if (request.isWebSocket) {
+      this.handshake = createHandshake(head)
+      this.session = received
+      // What the client sends behind its handshake is for the switched connection.
+      method = 'GET'
+      head = this.handshake.head
+      body = undefined
+    }
     const exchange = new StreamExchange(
       connection.socket,
       options,
       request.awaitsContinue && body !== undefined,
+      request.isWebSocket ? 'websocket' : undefined,
       (status, text) => connection.session.writeResponseHead(stream.id, status, text, false),
     )
     this.exchange = exchange
-    this.bodiless = request.method === 'HEAD'
+    this.bodiless = method === 'HEAD'
     const made = new EngineRequest(
-      request.method,
+      method,
       request.target,
       request.authority,
       options.scheme,
-      request.head,
+      head,
       new BodyHolder(body),
       exchange,
     ) as unknown as Request
@@ -232,6 +254,10 @@ class ServerStream implements StreamUser {
     let response: EngineResponse
     try {
       response = asEngineResponse(answer)
+      if (this.handshake && isSuccess(response.status)) {
+        void this.switchProtocols(response, this.handshake)
+        return
+      }
       if (response.status < 200) {
         response.upgrade?.outgoing.fail(gone)
         throw new TypeError(`${response.status} is no final status`)
@@ -243,15 +269,32 @@ class ServerStream implements StreamUser {
     this.write(response, this.bodiless)
   }
 
-  private write(response: EngineResponse, toHead: boolean): void {
+  /** RFC 8441 section 5: what is 101 over HTTP/1.1 is 200 here, so that nothing else may be. */
+  private async switchProtocols(response: EngineResponse, handshake: WebSocketHandshake): Promise<void> {
+    const { upgrade, head } = response
+    const accepted = response.status === 101 && upgrade !== undefined && (await handshake.accepts(head))
+    const { exchange, stream, session } = this
+    if (!accepted || session === undefined || stream.closed || exchange?.answered) {
+      discard(response as unknown as Response)
+      const reason = 'no WebSocket handshake'
+      this.handlerFailed(new ProxyFailure({ kind: 'upstream', phase: 'head', cause: 'malformed', reason }))
+      return
+    }
+    const fields = head.edit({ removed: handshakeOnly, added: [] })
+    this.write(asEngineResponse(responseOf(200, '', fields, joinBodies(session, upgrade))), false, 101)
+  }
+
+  /** @param told the status that the exchange ends with */
+  private write(response: EngineResponse, toHead: boolean, told = response.status): void {
     const { exchange, stream, connection } = this
     const { status, head } = response
     if (exchange) {
       exchange.answered = true
-      exchange.status = status
+      exchange.status = told
     }
     // Whatever was watched for was the request's; the answer's own progress is watched from here on.
     stream.unwatch()
+    if (told !== 101) this.session?.cancel()
     const body = response.holder.take()
     const bodiless = toHead || status === 204 || status === 304
     const length = body ? body.length : 0
@@ -375,6 +418,11 @@ class ServerStream implements StreamUser {
       ...(why ? { error: why } : {}),
     })
   }
+}
+
+/** Of an answer to CONNECT: the tunnel is there. RFC 9110 section 9.3.6 */
+function isSuccess(status: number): boolean {
+  return status === 101 || (status >= 200 && status < 300)
 }
 
 function discard(response: Response): void {

@@ -37,6 +37,8 @@ export interface SessionOptions {
   readonly timers: Timers
   readonly limits: Http2Limits
   readonly afterTurn: (f: () => void) => void
+  /** Of a server: clients may open WebSockets. RFC 8441 section 3. */
+  readonly extendedConnect?: boolean | undefined
 }
 
 /** What the connection's user hears. */
@@ -154,7 +156,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
       onDrained: () => this.outputDrained(),
     })
     this.phase = this.isServer ? 'preface' : 'settings'
-    this.greet()
+    this.greet(options.extendedConnect ?? false)
     timers.arm(this.timer, limits.headTimeoutMs)
     timers.arm(this.pingTimer, limits.pingIntervalMs)
     socket.attach(this)
@@ -169,7 +171,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     return this.phase === 'open'
   }
 
-  private greet(): void {
+  private greet(extendedConnect: boolean): void {
     const { limits } = this
     const settings: Setting[] = [
       [setting.maxFrameSize, limits.maxFrameBytes],
@@ -179,6 +181,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     ]
     if (this.isServer) settings.push([setting.maxConcurrentStreams, limits.maxConcurrentStreams])
     else settings.push([setting.enablePush, 0])
+    if (extendedConnect) settings.push([setting.enableConnectProtocol, 1])
     const { output } = this
     if (!this.isServer) {
       const at = output.reserve(preface.length)

@@ -9,6 +9,7 @@ import { type Body, bodyOfText } from '../http/body.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { asEngineRequest, EngineRequest, engineRequest } from '../http/request.ts'
 import { asEngineResponse } from '../http/response.ts'
+import { joinBodies } from '../http/upgrade.ts'
 import { closableWebSocket, type ClosableWebSocket, goingAway } from '../http/websocket.ts'
 import { type Exchange, type Handler } from '../runtime.ts'
 import { type Log } from '../telemetry.ts'
@@ -16,7 +17,6 @@ import { EdgeExchange } from './edge-exchange.ts'
 import { type ControlStream } from './edge-link.ts'
 import { answerToEdge, connectorFailure, plainAnswer, switchToEdge } from './http2-answer.ts'
 import { createControlStream } from './http2-control.ts'
-import { joinEdge } from './http2-switch.ts'
 import { formatConfigurationAnswer, parseConfigurationPush, type RemoteConfiguration } from './remote-configuration.ts'
 import { classifyRequest, upgradeName } from './request-class.ts'
 import { countRequest, type RequestCounts } from './request-counts.ts'
@@ -102,7 +102,7 @@ export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
     const webSocket = closableWebSocket(own.upgrade)
     sessions.add(webSocket)
     exchange.onFinish(() => sessions.delete(webSocket))
-    return switchToEdge(own, joinEdge(session, webSocket.stream))
+    return switchToEdge(own, joinBodies(session, webSocket.stream))
   }
 
   /** Not the routes' answer: our proxy answers its own failures itself, so this is a handler that threw. */

@@ -2,97 +2,13 @@
 import { expect, test } from 'vitest'
 import { createResponse, responseOf } from '../../src/http/response.ts'
 import { emptyHead } from '../../src/http/head.ts'
-import {
-  errorCode,
-  flag,
-  frameType,
-  preface,
-  readUint24,
-  readUint32,
-  writeFrameHeader,
-} from '../../src/http2/frames.ts'
+import { errorCode, flag, frameType, readUint32 } from '../../src/http2/frames.ts'
 import { HpackEncoder } from '../../src/http2/hpack-encoder.ts'
 import type { Handler, Socket } from '../../src/runtime.ts'
 import type { Http2Limits } from '../../src/http2/limits.ts'
 import { until } from '../support/runtime.ts'
+import { RawPeer } from './raw-peer.ts'
 import { patternBody, requestFor, startHttp2, type Http2Rig } from './rig.ts'
-
-interface Frame {
-  readonly type: number
-  readonly flags: number
-  readonly streamId: number
-  readonly payload: Uint8Array
-}
-
-/** A client that speaks frames as it is told. */
-class RawPeer {
-  readonly frames: Frame[] = []
-  ended = false
-  private readonly socket: Socket
-  private received = new Uint8Array(0)
-
-  constructor(socket: Socket, settings: Uint8Array = new Uint8Array(0)) {
-    this.socket = socket
-    socket.attach({
-      data: (bytes, start, end) => {
-        const all = new Uint8Array(this.received.length + end - start)
-        all.set(this.received)
-        all.set(bytes.subarray(start, end), this.received.length)
-        this.received = all
-        this.split()
-        return true
-      },
-      drain() {},
-      end: () => (this.ended = true),
-      close: () => (this.ended = true),
-    })
-    socket.write(preface)
-    this.send(frameType.settings, 0, 0, settings)
-  }
-
-  send(type: number, flags: number, streamId: number, payload: Uint8Array = new Uint8Array(0)): void {
-    this.sendMany([[type, flags, streamId, payload]])
-  }
-
-  /** In one write. */
-  sendMany(frames: readonly (readonly [type: number, flags: number, streamId: number, payload: Uint8Array])[]): void {
-    const all = new Uint8Array(frames.reduce((sum, [, , , payload]) => sum + 9 + payload.length, 0))
-    let at = 0
-    for (const [type, flags, streamId, payload] of frames) {
-      writeFrameHeader(all, at, payload.length, type, flags, streamId)
-      all.set(payload, at + 9)
-      at += 9 + payload.length
-    }
-    this.socket.write('', all, 0, all.length)
-  }
-
-  /** The code of the GOAWAY that ends the connection. */
-  async goaway(): Promise<number> {
-    const found = (): Frame | undefined => this.frames.find((frame) => frame.type === frameType.goaway)
-    await until(() => found() !== undefined && this.ended)
-    return readUint32(found()!.payload, 4)
-  }
-
-  destroy(): void {
-    this.socket.destroy()
-  }
-
-  private split(): void {
-    let at = 0
-    while (this.received.length - at >= 9) {
-      const length = readUint24(this.received, at)
-      if (this.received.length - at < 9 + length) break
-      this.frames.push({
-        type: this.received[at + 3]!,
-        flags: this.received[at + 4]!,
-        streamId: readUint32(this.received, at + 5),
-        payload: this.received.slice(at + 9, at + 9 + length),
-      })
-      at += 9 + length
-    }
-    this.received = this.received.slice(at)
-  }
-}
 
 function headBlock(path = '/', lines = ''): Uint8Array {
   const encoder = new HpackEncoder()

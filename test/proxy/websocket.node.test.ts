@@ -1,10 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { connect, type IncomingHttpHeaders, type Settings } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { afterAll, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
+import { defaultHttp1Limits } from '../../src/http1/limits.ts'
+import { defaultHttp2Limits } from '../../src/http2/limits.ts'
+import { createHttpServer } from '../../src/server.ts'
+import { createTimers } from '../../src/timers.ts'
 import { startProxy, toBackend } from '../support/proxy.ts'
-import { until } from '../support/runtime.ts'
+import { runtime, until } from '../support/runtime.ts'
 
 /** `ws` on both sides: nobody here is ours but the proxy. */
 const server = new WebSocketServer({
@@ -87,3 +92,44 @@ test('a server that refuses the handshake: the client hears why', async () => {
 function hash(data: Uint8Array): string {
   return createHash('sha256').update(data).digest('hex')
 }
+
+test('RFC 8441: a WebSocket on a stream of HTTP/2, with the client of Node', async () => {
+  await using rig = await startProxy(toBackend(url))
+  const timers = createTimers(runtime.clock)
+  const door = createHttpServer({
+    handler: rig.proxy.fetch,
+    timers,
+    afterTurn: (f) => runtime.afterTurn(f),
+    http1: defaultHttp1Limits,
+    http2: defaultHttp2Limits,
+    scheme: 'http',
+  })
+  const listener = await runtime.listen({ host: '127.0.0.1', port: 0 }, {}, (socket) => door.accept(socket))
+  const session = connect(`http://127.0.0.1:${listener.address.port}`)
+  const [settings] = (await once(session, 'remoteSettings')) as [Settings]
+  expect(settings.enableConnectProtocol).toBe(true)
+  const stream = session.request({
+    ':method': 'CONNECT',
+    ':protocol': 'websocket',
+    ':path': '/echo',
+    'sec-websocket-version': 13,
+  })
+  const [head] = (await once(stream, 'response')) as [IncomingHttpHeaders & { ':status': number }]
+  expect(head[':status']).toBe(200)
+  const received: Buffer[] = []
+  stream.on('data', (bytes: Buffer) => received.push(bytes))
+  // A client's frames are masked: with nothing, here. RFC 6455 section 5.2.
+  const message = randomBytes(1_000_000)
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64BE(BigInt(message.length))
+  stream.write(Buffer.concat([Buffer.of(0x82, 0xff), length, Buffer.alloc(4), message]))
+  await until(() => received.reduce((sum, bytes) => sum + bytes.length, 0) === 10 + message.length)
+  expect(hash(Buffer.concat(received).subarray(10))).toBe(hash(message))
+  stream.write(Buffer.of(0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8))
+  await once(stream, 'end')
+  expect(Buffer.concat(received).subarray(-4)).toEqual(Buffer.of(0x88, 2, 0x03, 0xe8))
+  expect(await rig.recorded(1)).toMatchObject([{ status: 101, upgraded: true, httpVersion: '2', flags: [] }])
+  session.close()
+  door.destroy()
+  await listener.close()
+})

@@ -4,14 +4,18 @@ import { engineRequest } from '../../../src/http/request.ts'
 import { createResponse, responseOf } from '../../../src/http/response.ts'
 import { trailersOf } from '../../../src/http/trailers.ts'
 import type { Http2Connection } from '../../../src/http2/client.ts'
+import { flag, frameType } from '../../../src/http2/frames.ts'
 import { formatAddress } from '../../../src/options/address.ts'
 import type { Exchange, Handler } from '../../../src/runtime.ts'
 import { silentLog } from '../../../src/telemetry.ts'
 import { createTimers } from '../../../src/timers.ts'
 import { startEdge, type Edge } from '../../../src/tunnel/edge/edge.ts'
+import { createPipe } from '../../../src/tunnel/edge/pipe.ts'
 import { createTunnel } from '../../../src/tunnel/tunnel.ts'
+import { literalBlock, RawPeer } from '../../http2/raw-peer.ts'
 import { clientOn, patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
 import { runtime, until } from '../../support/runtime.ts'
+import { webSocketAccept } from '../../support/websocket-accept.ts'
 
 const timers = createTimers(runtime.clock)
 const loopback = { host: '127.0.0.1', port: 0 }
@@ -121,5 +125,34 @@ describe('an eyeball that speaks HTTP/2 to the local edge', () => {
     body.break({ kind: 'downstream-gone' })
     await expect(reader.read()).rejects.toBeDefined()
     expect(await (await eyeball.send(requestFor('/'), {})).text()).toBe('whole')
+  })
+
+  test('RFC 8441: has a WebSocket on one of its streams', async () => {
+    const { edge } = await connect(async (request, exchange) => {
+      expect([request.method, exchange!.upgrade, exchange!.edge]).toEqual(['GET', 'websocket', true])
+      const accept = await webSocketAccept(request.headers.get('sec-websocket-key')!)
+      const { body: incoming, sink: outgoing, onWritable } = createPipe()
+      const head = headOf([
+        ['Upgrade', 'websocket'],
+        ['Sec-WebSocket-Accept', accept],
+      ])
+      return responseOf(101, '', head, undefined, { incoming, outgoing, onWritable })
+    })
+    const peer = new RawPeer(await runtime.connect(edge.eyeballs!, { timeoutMs: 5_000 }))
+    stops.push(() => peer.destroy())
+    const handshake = literalBlock([
+      [':method', 'CONNECT'],
+      [':protocol', 'websocket'],
+      [':scheme', 'http'],
+      [':path', '/'],
+      [':authority', 'chat.example'],
+      ['sec-websocket-version', '13'],
+    ])
+    peer.send(frameType.headers, flag.endHeaders, 1, handshake)
+    expect(await peer.fields(1)).toContain(':status: 200')
+    // A frame of RFC 6455 that says nothing: the connector follows frames.
+    peer.send(frameType.data, 0, 1, Uint8Array.of(0x81, 0x02, 0x68, 0x69))
+    await until(() => peer.text(1).endsWith('hi'))
+    expect(edge.violations).toEqual([])
   })
 })
