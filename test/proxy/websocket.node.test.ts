@@ -112,7 +112,7 @@ test('RFC 8441: a WebSocket on a stream of HTTP/2, with the client of Node', asy
     ':method': 'CONNECT',
     ':protocol': 'websocket',
     ':path': '/echo',
-    'sec-websocket-version': 13,
+    'sec-websocket-version': '13',
   })
   const [head] = (await once(stream, 'response')) as [IncomingHttpHeaders & { ':status': number }]
   expect(head[':status']).toBe(200)
