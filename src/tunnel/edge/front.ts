@@ -118,7 +118,7 @@ function leastBusy(
 
 /** The connector says that it has not acted on the request, or never saw it. RFC 9113 section 8.7. */
 function isUnprocessed(error: ProxyError): boolean {
-  return error.kind === 'upstream' && (error.stale === true || error.unprocessed === true)
+  return error.kind === 'upstream' && error.unprocessed === true
 }
 
 function abortsOf(request: Request, exchange: Exchange | undefined): (listener: () => void) => void {

@@ -139,6 +139,22 @@ describe('the local edge, with our own connector', () => {
     expect((await edge.fetch(new Request('http://a.example/'))).status).toBe(200)
   })
 
+  test('a request that may have been acted upon is not given to another connection', async () => {
+    const edge = await openEdge({ servers: [loopback, loopback] })
+    let asked = 0
+    const connector = connect(edge, () => {
+      asked++
+      return asked < 3 ? createResponse(200, []) : new Promise(() => {})
+    })
+    await until(() => connector.ready === 2 && edge.connections.every(({ phase }) => phase === 'registered'))
+    // A connection that has served before: one that broke with its first request might never have been there.
+    for (let i = 0; i < 2; i++) await (await edge.fetch(new Request('http://a.example/'))).text()
+    const answer = edge.fetch(new Request('http://a.example/', { method: 'POST' }))
+    await until(() => asked === 3)
+    edge.connections.find(({ inFlight }) => inFlight === 1)!.close('reset')
+    expect([(await answer).status, asked]).toEqual([502, 3])
+  })
+
   test('a wrong secret is Unauthorized, and never registers', async () => {
     const edge = await openEdge()
     const { credentials } = edge.mint()
