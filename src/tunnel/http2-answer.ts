@@ -4,7 +4,7 @@
  * @see cloudflared, connection/http2.go (http2RespWriter)
  */
 import { type Body } from '../http/body.ts'
-import { emptyHead } from '../http/head.ts'
+import { emptyHead, type Head } from '../http/head.ts'
 import { asEngineResponse, type EngineResponse, responseOf } from '../http/response.ts'
 import { type Field } from '../runtime.ts'
 import { answerFields, isBodiless, switchFields } from './answer-fields.ts'
@@ -18,8 +18,27 @@ export function answerToEdge(answer: Response, method: string): Response {
   const body = response.holder.take()
   const bodiless = isBodiless(status, method)
   if (bodiless) body?.cancel()
-  const fields = answerFields(response, body ? body.length : 0, bodiless)
-  return withFields(edgeResponseHead(status, fields), bodiless ? undefined : body)
+  const head = headToEdge(response, body ? body.length : 0, bodiless)
+  return responseOf(status, '', head, bodiless ? undefined : body)
+}
+
+/** Heads that were made last; status has no part in them. Equal answers of a backend have one head (http1/head-memo.ts), which comes again and again. */
+const made: { from: Head; length: number | undefined; bodiless: boolean; head: Head }[] = []
+const maxMade = 8
+/** Longer ones are not kept. */
+const maxKeptText = 2_048
+let oldest = 0
+
+function headToEdge(response: EngineResponse, length: number | undefined, bodiless: boolean): Head {
+  const { head: from, status } = response
+  for (const known of made) {
+    if (known.from === from && known.length === length && known.bodiless === bodiless) return known.head
+  }
+  const head = headOfFields(edgeResponseHead(status, answerFields(response, length, bodiless)).fields)
+  if (from.text.length > maxKeptText) return head
+  made[oldest] = { from, length, bodiless, head }
+  oldest = (oldest + 1) % maxMade
+  return head
 }
 
 /** @param incoming what the backend sends from here on */
@@ -38,9 +57,13 @@ export function plainAnswer(status: number, fields: readonly Field[], body: Body
 }
 
 /** As additions to an empty head, which may be longer than a head's text: serialised fields are a third longer. */
+function headOfFields(fields: readonly Field[]): Head {
+  return emptyHead.edit({ removed: [], added: fields })
+}
+
 function withFields(
   head: { readonly status: number; readonly fields: readonly Field[] },
   body: Body | undefined,
 ): Response {
-  return responseOf(head.status, '', emptyHead.edit({ removed: [], added: head.fields }), body)
+  return responseOf(head.status, '', headOfFields(head.fields), body)
 }

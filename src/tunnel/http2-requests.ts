@@ -18,7 +18,8 @@ import { type ControlStream } from './edge-link.ts'
 import { answerToEdge, connectorFailure, plainAnswer, switchToEdge } from './http2-answer.ts'
 import { createControlStream } from './http2-control.ts'
 import { formatConfigurationAnswer, parseConfigurationPush, type RemoteConfiguration } from './remote-configuration.ts'
-import { classifyRequest, upgradeName } from './request-class.ts'
+import { ownFieldsOf } from './own-fields.ts'
+import { classifyRequest } from './request-class.ts'
 import { countRequest, type RequestCounts } from './request-counts.ts'
 import { eyeballScheme } from './request-scheme.ts'
 
@@ -45,21 +46,18 @@ export interface EdgeRequests {
 /** A configuration is text that somebody typed; the reference client sets no limit. */
 const maxPushBytes = 4 * 1024 * 1024
 
-/** Fields that are between the edge and the connector. */
-const ownFields: readonly string[] = [
-  upgradeName,
-  'cf-cloudflared-proxy-src',
-  'cf-cloudflared-request-headers',
-  'cf-trace-id',
-]
-
 export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
   const { connIndex, configuration, counts, log } = options
   const sessions = new Set<ClosableWebSocket>()
   let active = 0
   let controlled = false
 
-  function serve(received: EngineRequest, carrier: Exchange, isWebSocket: boolean): Response | Promise<Response> {
+  function serve(
+    received: EngineRequest,
+    carrier: Exchange,
+    own: readonly string[],
+    isWebSocket: boolean,
+  ): Response | Promise<Response> {
     const exchange = new EdgeExchange(carrier, eyeballScheme(received.head), isWebSocket ? 'websocket' : undefined)
     active++
     const over = countRequest(counts, connIndex, active)
@@ -70,7 +68,7 @@ export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
     })
     // The handshake has no body; what the eyeball sends behind it is for the switched connection.
     const session = isWebSocket ? received.holder.take() : undefined
-    const request = requestOf(received, exchange, isWebSocket)
+    const request = requestOf(received, exchange, own, isWebSocket)
     const answered = (response: Response): Response => {
       try {
         return answer(response, request.method, exchange, session)
@@ -146,11 +144,12 @@ export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
     },
     handler(request, exchange) {
       const received = engineRequest(asEngineRequest(request))!
-      switch (classifyRequest((name) => received.head.get(name))) {
+      const own = ownFieldsOf(received.head)
+      switch (own.length === 0 ? 'http' : classifyRequest((name) => received.head.get(name))) {
         case 'http':
-          return serve(received, exchange!, false)
+          return serve(received, exchange!, own, false)
         case 'websocket':
-          return serve(received, exchange!, true)
+          return serve(received, exchange!, own, true)
         case 'control':
           return control(received)
         case 'configuration':
@@ -164,9 +163,13 @@ export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
 }
 
 /** The request as the eyeball sent it, without what the edge and the connector tell each other. */
-function requestOf(received: EngineRequest, exchange: EdgeExchange, isWebSocket: boolean): EngineRequest {
+function requestOf(
+  received: EngineRequest,
+  exchange: EdgeExchange,
+  removed: readonly string[],
+  isWebSocket: boolean,
+): EngineRequest {
   const { head } = received
-  const removed = ownFields.filter((name) => head.has(name))
   const edited =
     removed.length === 0 && !isWebSocket
       ? head
