@@ -28,7 +28,10 @@ export interface ServedRule {
   /** What to say when one of them has passed. */
   readonly requestTimeout: ProxyError
   readonly backendTimeout: ProxyError
-  choose(random: number): ServedBackend | undefined
+  /** The backend of every request, where there is but one to choose. */
+  readonly only: ServedBackend | undefined
+  /** Of the backends' weights; see `sumWeights`. */
+  readonly sums: readonly number[]
 }
 
 export interface ServedBackend {
@@ -62,6 +65,9 @@ export function compileSnapshot(
   const used: Backend[] = []
   const mirrors = new Map<RequestMirror, Backend>()
   const issues: ConfigIssue[] = []
+  // Many rules say the same: what serves them is made once, and is the warmer for it.
+  const filtersByText = new Map<string, CompiledFilters>()
+  const backendsByText = new Map<string, ServedBackend>()
 
   function backendOf(target: BackendTarget): Backend {
     const backend = backends.backend(target)
@@ -71,6 +77,9 @@ export function compileSnapshot(
 
   function filtersOf(filters: readonly FilterConfig[] | undefined, path: string): CompiledFilters | ProxyError {
     if (!filters || filters.length === 0) return noFilters
+    const text = JSON.stringify(filters)
+    const known = filtersByText.get(text)
+    if (known) return known
     const compiled = compileFilters(filters)
     if ('failed' in compiled) {
       issues.push({ path, message: `${compiled.failed}; requests are answered with 500` })
@@ -80,10 +89,18 @@ export function compileSnapshot(
       if (requestMirror && !mirrors.has(requestMirror))
         mirrors.set(requestMirror, backendOf(targetOfMirror(requestMirror)))
     }
+    filtersByText.set(text, compiled)
     return compiled
   }
 
   function serveBackend(config: BackendConfig, path: string): ServedBackend {
+    const text = JSON.stringify({ ...config, weight: 0 })
+    const served = backendsByText.get(text) ?? serveNewBackend(config, path)
+    if (!served.fault) backendsByText.set(text, served)
+    return served
+  }
+
+  function serveNewBackend(config: BackendConfig, path: string): ServedBackend {
     const label = config.name ?? config.url
     const broken = (fault: ProxyError): ServedBackend => ({ label, fault, filters: noFilters, backend: undefined })
     const filters = filtersOf(config.filters, joinPath(path, 'filters'))
@@ -110,12 +127,13 @@ export function compileSnapshot(
         fault: unservable(rule.unavailableStatus, 'route unavailable'),
         filters: noFilters,
         backends: [],
-        choose: () => undefined,
+        only: undefined,
+        sums: [],
       }
     }
     const filters = filtersOf(rule.filters, joinPath(path, 'filters'))
     if ('kind' in filters)
-      return { ...common, fault: filters, filters: noFilters, backends: [], choose: () => undefined }
+      return { ...common, fault: filters, filters: noFilters, backends: [], only: undefined, sums: [] }
     const served = (rule.backends ?? []).map((backend, i) => serveBackend(backend, joinPath(path, 'backends', i)))
     const sums = sumWeights((rule.backends ?? []).map(({ weight }) => weight))
     const only = served.length === 1 && sums[0]! > 0 ? served[0] : undefined
@@ -124,12 +142,18 @@ export function compileSnapshot(
       fault: undefined,
       filters,
       backends: served,
-      choose: only ? () => only : (random) => served[chooseIndex(sums, random)],
+      only,
+      sums,
     }
   }
 
   const { table, diagnostics } = compile(config, serveRule, entrances)
   return { snapshot: { config, table, mirrors, used }, diagnostics: [...diagnostics, ...issues] }
+}
+
+/** @param random in [0, 1) */
+export function chooseBackend({ backends, sums }: ServedRule, random: number): ServedBackend | undefined {
+  return backends[chooseIndex(sums, random)]
 }
 
 export const noFilters: CompiledFilters = compileFilters([]) as CompiledFilters

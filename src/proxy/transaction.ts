@@ -19,7 +19,7 @@ import type { ProxyContext } from './context.ts'
 import { backendFor } from './grpc.ts'
 import { flagsOf, type RequestRecord } from './record.ts'
 import { toResponse } from './respond.ts'
-import type { ServedBackend, ServedRule, Snapshot } from './snapshot.ts'
+import { chooseBackend, type ServedBackend, type ServedRule, type Snapshot } from './snapshot.ts'
 
 type Answer = Response | Promise<Response>
 
@@ -123,7 +123,7 @@ export class Transaction implements RouteContext {
   }
 
   private toBackend(request: Request): Answer {
-    const chosen = this.route!.target.choose(this.proxy.random())
+    const chosen = this.route!.target.only ?? chooseBackend(this.route!.target, this.proxy.random())
     if (!chosen) return this.fail({ kind: 'unservable', status: 500, reason: 'no backend available for this route' })
     this.chosen = chosen
     const { filters } = chosen
