@@ -245,7 +245,11 @@ export function openConnection(
       link.freeze(half)
     },
     babble: () => link.babble(),
-    close: (how) => link.destroy(how),
+    close(how) {
+      // The news of it may come later, and until then nobody is to be given to it.
+      if (phase === 'registered') phase = 'draining'
+      link.destroy(how)
+    },
   }
 
   timers.arm(deadline, options.registrationTimeoutMs)

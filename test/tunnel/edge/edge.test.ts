@@ -139,6 +139,18 @@ describe('the local edge, with our own connector', () => {
     expect((await edge.fetch(new Request('http://a.example/'))).status).toBe(200)
   })
 
+  test.each([undefined, 'reset'] as const)(
+    'a connection that is closed (%s) is given nothing from then on',
+    async (how) => {
+      const edge = await openEdge({ servers: [loopback, loopback] })
+      const connector = connect(edge, show)
+      await until(() => connector.ready === 2 && edge.connections.every(({ phase }) => phase === 'registered'))
+      edge.connections[0]!.close(how)
+      const answers = Array.from({ length: 4 }, () => edge.fetch(new Request('http://a.example/')))
+      expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 200, 200, 200])
+    },
+  )
+
   test('a request that may have been acted upon is not given to another connection', async () => {
     const edge = await openEdge({ servers: [loopback, loopback] })
     let asked = 0
