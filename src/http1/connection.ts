@@ -51,7 +51,7 @@ export class HeadReader {
       // Robust servers skip empty lines before a request: RFC 9112 section 2.2.
       while (from < end && (bytes[from] === 13 || bytes[from] === 10)) from++
       if (from === end) return 'more'
-      const found = this.find(socket, bytes, this.wordsOf(bytes), from, end, limits)
+      const found = this.find(socket, bytes, this.wordsOf(bytes, end), from, end, limits)
       if (found !== 'more') return found
     }
     return this.collect(socket, bytes, from, end, limits)
@@ -133,8 +133,12 @@ export class HeadReader {
     return this.partial.includes('\n') ? 'large' : 'large-line'
   }
 
-  /** The same memory in words, where a socket reads into the same buffer again and again. */
-  private wordsOf(bytes: Uint8Array): Int32Array | undefined {
+  /**
+   * The same memory in words, where a socket reads into the same buffer again and again. One that is full was made for
+   * this read alone, and an idle connection must not hold on to it.
+   */
+  private wordsOf(bytes: Uint8Array, end: number): Int32Array | undefined {
+    if (end === bytes.length) return undefined
     if (bytes !== this.lastBytes) {
       this.lastBytes = bytes
       this.words = undefined
