@@ -10,7 +10,7 @@ export type Quic = Required<Pick<Runtime, 'connectQuic' | 'listenQuic'>>
  * @returns undefined where the package is not installed; or why it cannot be used
  */
 export function findQuic(): Quic | { readonly reason: string } | undefined {
-  const quiche = loadQuiche()
+  const quiche = loadQuiche(import.meta.url)
   if (!quiche || 'reason' in quiche) return quiche
   return {
     async connectQuic(to, options) {

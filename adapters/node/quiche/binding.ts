@@ -112,9 +112,12 @@ export const writeHalf = 1
 /** The binding alone, since loading the whole package takes twenty times as long. Of version 1 and of version 2. */
 const bindingFile = 'dist/native/quiche.js'
 
-/** @returns the binding; undefined where the package is not installed; or why it cannot be used */
-export function loadQuiche(): Quiche | { readonly reason: string } | undefined {
-  const require = createRequire(import.meta.url)
+/**
+ * @param from where it is looked for, a file's URL
+ * @returns the binding; undefined where the package is not installed; or why it cannot be used
+ */
+export function loadQuiche(from: string): Quiche | { readonly reason: string } | undefined {
+  const require = createRequire(from)
   let manifest: string
   try {
     manifest = require.resolve('@matrixai/quic/package.json')

@@ -51,6 +51,10 @@ export class QuicheStream implements QuicStream {
   private ended = false
   /** The peer has stopped us, or the stream is gone. */
   private stopped = false
+  /** Our FIN has been given to quiche. */
+  private finSent = false
+  /** The connection is gone, which has been told. */
+  private abandoned = false
   /** Nobody was there to be told that the peer's half was reset. */
   private lost = false
   private discarded = 0
@@ -95,6 +99,7 @@ export class QuicheStream implements QuicStream {
     this.writing = 'ending'
     if (this.queue.length > 0) return
     this.send(nothing, 0, 0, true)
+    this.finSent = true
     this.written()
   }
 
@@ -163,19 +168,17 @@ export class QuicheStream implements QuicStream {
       if (piece.start === piece.end) this.queue.shift()
       else if (piece.start < until) return false
     }
+    if (this.stopped) return false
     if (this.queue.length > 0) return true
-    if (this.writing === 'ending') this.written()
-    else if (this.writing === 'open' && !this.stopped) this.events?.drain()
+    if (this.writing === 'ending') {
+      this.finSent = true
+      this.written()
+    } else if (this.writing === 'open') this.events?.drain()
     return false
   }
 
   get waits(): boolean {
     return this.queue.length > 0
-  }
-
-  /** Whether the owner has not ended its half. */
-  get isWriting(): boolean {
-    return this.writing === 'open'
   }
 
   /** Finds out what quiche only says when it is asked: that the peer reads no more. */
@@ -202,12 +205,13 @@ export class QuicheStream implements QuicStream {
   /** The connection is gone. What was written to its end may still go out. */
   gone(): void {
     clearTimeout(this.discardTimer)
-    const told = this.reading !== 'open' && this.writing !== 'open'
+    const isNews = !this.abandoned && (this.reading !== 'over' || this.writing !== 'over')
+    this.abandoned = true
     this.reading = 'over'
     if (this.writing === 'open') this.writing = 'over'
     if (this.writing === 'over') this.queue.length = 0
     this.kept = undefined
-    if (told) return
+    if (!isNews) return
     if (this.events) this.events.reset()
     else this.lost = true
   }
@@ -275,17 +279,18 @@ export class QuicheStream implements QuicStream {
 
   /**
    * quiche 0.18 looks only at acknowledgements whether a stream that was stopped is over, and ours may have come before
-   * the peer's reset. A second FIN, which is nothing new to the peer, is acknowledged again.
+   * the peer's reset. Our FIN once more, which is nothing new to the peer, is acknowledged again.
    */
   private collect(): void {
     const { native } = this.carrier
+    if (!this.finSent) return
     try {
       if (!native.streamFinished(this.id)) return
       native.streamCapacity(this.id)
       native.streamSend(this.id, nothing, true)
       this.carrier.wake()
     } catch {
-      // It is gone already, or was reset, or the connection has ended.
+      // It is gone already.
     }
   }
 
