@@ -8,6 +8,10 @@ import type { Http2Limits } from './limits.ts'
 const noLines: number[] = []
 const noFields: HpackField[] = []
 
+/** What is left of a text for fields that the gateway acts upon: all others behind it become additions. */
+const reservedText = 32_768
+const maxOtherText = maxHeadText - reservedText
+
 /** A head that is kept for the next message must not cost an idle connection much. */
 const maxKeptText = 2_048
 
@@ -84,12 +88,10 @@ export class FieldBlock implements FieldSink {
       }
       this.diverge()
     }
-    if (this.text.length + field.line.length > maxHeadText) this.addBeyond(field)
-    else {
-      this.lines.push((this.text.length << kindBits) | name.kind)
-      this.text += field.line
-      this.fields.push(field)
-    }
+    if ((this.overflow || this.text.length + field.line.length > maxOtherText) && this.isBeyond(field)) return
+    this.lines.push((this.text.length << kindBits) | name.kind)
+    this.text += field.line
+    this.fields.push(field)
     this.kinds |= name.kind
   }
 
@@ -175,10 +177,16 @@ export class FieldBlock implements FieldSink {
 
   /**
    * A head's text has an end; what does not fit becomes an addition to it. A field that the gateway acts upon must stand
-   * in the text, where it is found by its kind.
+   * in the text, where it is found by its kind, and some room is kept for those. What Cloudflare says of a client is
+   * none in an answer.
    */
-  private addBeyond(field: HpackField): void {
-    if (field.name.kind !== kind.other) this.tooLarge = true
-    else (this.overflow ??= []).push([field.name.text, field.value])
+  private isBeyond({ name, value, line }: HpackField): boolean {
+    if (name.kind === kind.other || (name.kind === kind.cloudflare && this.status !== undefined)) {
+      this.overflow ??= []
+      this.overflow.push([name.text, value])
+      return true
+    }
+    this.tooLarge ||= this.text.length + line.length > maxHeadText
+    return this.tooLarge
   }
 }

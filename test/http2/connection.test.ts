@@ -129,6 +129,34 @@ describe('a request and its answer', () => {
     expect(fields.filter(([name, value]) => response.headers.get(name) !== value)).toEqual([])
   })
 
+  test('the fields that matter are found behind as many others, and repeated ones keep their order', async () => {
+    const others = Array.from({ length: 300 }, (_, i): Field => [`x-${i}`, '.'.repeat(1_000)])
+    await using rig = await startHttp2(
+      async (request) =>
+        createResponse(
+          200,
+          [],
+          JSON.stringify([
+            request.headers.get('x-list'),
+            request.headers.get('cf-ray'),
+            request.headers.get('content-length'),
+            await request.text(),
+          ]),
+        ),
+      { maxHeaderListBytes: 1_048_576, maxFieldLines: 1_000 },
+    )
+    const client = await rig.connect()
+    const listed: Field[] = [
+      ['x-list', 'a'.repeat(1_000)],
+      ['x-list', 'b'],
+    ]
+    const request = requestFor('/', { body: new TextEncoder().encode('hello') })
+    for (const [name, value] of [...others.slice(0, 97), ...listed, ...others.slice(97), ['cf-ray', '1'] as const])
+      request.headers.append(name, value)
+    const response = await client.send(request, {})
+    expect(await response.json()).toEqual([`${'a'.repeat(1_000)}, b`, '1', '5', 'hello'])
+  })
+
   test('a head that is too large is answered 431, and the connection lives on', async () => {
     await using rig = await startHttp2(() => createResponse(200, [], 'ok'), { maxHeaderListBytes: 4_096 })
     const client = await rig.connect()

@@ -5,7 +5,12 @@ import { emptyHead, headOf } from '../../../src/http/head.ts'
 import { createResponse, responseOf } from '../../../src/http/response.ts'
 import { engineRequest } from '../../../src/http/request.ts'
 import type { Exchange, Handler } from '../../../src/runtime.ts'
-import { rateLimited, registrationErrors, type ConnectionFaults } from '../../../src/tunnel/edge/faults.ts'
+import {
+  rateLimited,
+  registrationErrors,
+  type ConnectionFaults,
+  type RegistrationFault,
+} from '../../../src/tunnel/edge/faults.ts'
 import { createCredentials } from '../../../src/tunnel/edge/tunnels.ts'
 import { patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
 import { until } from '../../support/runtime.ts'
@@ -101,7 +106,7 @@ describe.each(transports)('over %s', (protocol) => {
       expect(scene.connection.registration!.options.numPreviousAttempts).toBe(1)
     })
 
-    test.each<[string, ConnectionFaults['registration'], RegExp]>([
+    test.each<[string, RegistrationFault, RegExp]>([
       ['an exception', { kind: 'exception', reason: 'internal error' }, /internal error/],
       ['an abort', { kind: 'abort' }, /./],
       ['garbage', { kind: 'garbage' }, /./],
@@ -338,29 +343,6 @@ describe.each(transports)('over %s', (protocol) => {
     })
   })
 
-  describe('an edge that goes away', () => {
-    test('is left as soon as it says so: what runs finishes, and nothing new comes over it', async () => {
-      const held = holding('/held')
-      await using scene = await openScene({ protocol, servers: 2, handler: held.handler })
-      await scene.registered()
-      const { connection } = scene
-      await scene.pass(11_000)
-      const answer = await scene.edge.fetch(requestFor('/held', { authority: 'a.example' }))
-      held.body.push('half')
-      connection.goAway()
-      await scene.registered()
-      expect(scene.attempts).toEqual([0, 1])
-      expect(connection.phase).toBe('draining')
-      expect(await textOf(scene)).toBe('200 fine')
-      held.body.push(', whole')
-      held.body.finish()
-      expect(await answer.text()).toBe('half, whole')
-      await until(() => connection.phase === 'closed')
-      expect(connection.unregistered).toBe(true)
-      expect(scene.edge.connections).toHaveLength(1)
-    })
-  })
-
   describe('leaving', () => {
     test('an edge that never answers the unregistration is left after 5 s', async () => {
       await using scene = await openScene({ protocol, faults: once({ unregistration: 'never-answered' }) })
@@ -412,6 +394,27 @@ describe.each(transports)('over %s', (protocol) => {
 })
 
 describe('over http2', () => {
+  test('an edge that goes away (GOAWAY) is left as soon as it says so: what runs finishes', async () => {
+    const held = holding('/held')
+    await using scene = await openScene({ protocol: 'http2', servers: 2, handler: held.handler })
+    await scene.registered()
+    const { connection } = scene
+    await scene.pass(11_000)
+    const answer = await scene.edge.fetch(requestFor('/held', { authority: 'a.example' }))
+    held.body.push('half')
+    connection.goAway()
+    await scene.registered()
+    expect(scene.attempts).toEqual([0, 1])
+    expect(connection.phase).toBe('draining')
+    expect(await textOf(scene)).toBe('200 fine')
+    held.body.push(', whole')
+    held.body.finish()
+    expect(await answer.text()).toBe('half, whole')
+    await until(() => connection.phase === 'closed')
+    expect(connection.unregistered).toBe(true)
+    expect(scene.edge.connections).toHaveLength(1)
+  })
+
   test('an edge that never opens the control stream is given up after 10 s, and another one dialled', async () => {
     await using scene = await openScene({ protocol: 'http2', servers: 2, faults: once({ withholdControl: true }) })
     await until(() => scene.attempts.length === 1 && scene.connector.reports[0]?.state === 'connecting')
