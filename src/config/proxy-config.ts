@@ -99,6 +99,8 @@ const pathMatch = v.object({
   value: text,
   /** Of a RegularExpression: the whole path must match. Absent: anywhere in it, as the predecessor searched. */
   anchored: flag,
+  /** Of a RegularExpression: it ranks behind every PathPrefix but "/", as a method without its service does (GRPCRoute). */
+  afterPrefixes: flag,
 })
 
 const valueMatch = v.object({

@@ -20,7 +20,7 @@ export interface Target {
   readonly endpoints?: BackendEndpoint[]
 }
 
-/** Why a reference is invalid. Its share of the requests is answered with 500. @see GEP-1364 */
+/** Why a reference is invalid. Its share of the requests is answered with 500 (gRPC: UNAVAILABLE). @see GEP-1364 */
 export interface Failure {
   readonly reason: 'InvalidKind' | 'BackendNotFound' | 'RefNotPermitted' | 'UnsupportedProtocol'
   /** As a target's, if the reference says enough. */
@@ -115,16 +115,17 @@ export function createBackendResolver(inventory: Inventory, clusterDomain: strin
       const message = `A BackendTLSPolicy demands TLS for port ${number} of Service ${key}, which is not supported`
       return fail('UnsupportedProtocol', '.port', message)
     }
-    const protocol = protocolOf(port)
+    const protocol = from.kind === 'GRPCRoute' ? grpcProtocolOf(port) : protocolOf(port)
     if (protocol === 'unsupported') {
-      const message = `Port ${number} of Service ${key} has appProtocol ${printable(port.appProtocol ?? '')}, which needs a BackendTLSPolicy`
+      const why = from.kind === 'GRPCRoute' ? 'which cannot carry gRPC' : 'which needs a BackendTLSPolicy'
+      const message = `Port ${number} of Service ${key} has appProtocol ${printable(port.appProtocol ?? '')}, ${why}`
       return fail('UnsupportedProtocol', '.port', message)
     }
     if (protocol === 'unknown') {
       report({
         level: 'warning',
         field,
-        message: `Port ${number} of Service ${key} has appProtocol ${printable(port.appProtocol ?? '')}; it is spoken to in HTTP/1.1 without TLS`,
+        message: `Port ${number} of Service ${key} has appProtocol ${printable(port.appProtocol ?? '')}; it is spoken to in HTTP/${from.kind === 'GRPCRoute' ? '2' : '1.1'} without TLS`,
       })
     }
     const host = `${name}.${namespace}.svc.${clusterDomain}`
@@ -133,7 +134,7 @@ export function createBackendResolver(inventory: Inventory, clusterDomain: strin
       target: {
         name: `${key}:${number}`,
         url: `http://${host}:${number}`,
-        ...(protocol === 'h2c' && { protocol }),
+        ...((protocol === 'h2c' || from.kind === 'GRPCRoute') && { protocol: 'h2c' as const }),
         ...(protocol === 'websocket' && { websocket: true }),
         ...(endpoints !== undefined && { endpoints }),
       },
@@ -204,6 +205,24 @@ function protocolOf({ appProtocol }: ServicePort): 'h2c' | 'websocket' | 'unsupp
       return 'h2c'
     case 'kubernetes.io/ws':
       return 'websocket'
+    case 'kubernetes.io/wss':
+      return 'unsupported'
+    default:
+      return 'unknown'
+  }
+}
+
+/** gRPC is HTTP/2: with prior knowledge where nothing is said, and never by way of a WebSocket. */
+function grpcProtocolOf({ appProtocol }: ServicePort): 'h2c' | 'unsupported' | 'unknown' {
+  switch (appProtocol) {
+    case undefined:
+    case '':
+    case 'http':
+    case 'HTTP':
+    case 'grpc':
+    case 'kubernetes.io/h2c':
+      return 'h2c'
+    case 'kubernetes.io/ws':
     case 'kubernetes.io/wss':
       return 'unsupported'
     default:

@@ -1,14 +1,16 @@
 /** What Kubernetes says, as what the data plane is to do. */
 
 import type { Listener, ProxyConfig } from '../config/proxy-config.ts'
-import type { Parents } from './attach.ts'
 import { createBackendResolver } from './backends.ts'
+import { createClaims } from './claims.ts'
 import type { Diagnostic } from './diagnostics.ts'
-import { convertHttpRoute } from './http-routes.ts'
+import { convertGrpcRule } from './grpc-rules.ts'
+import { convertHttpRule } from './http-rules.ts'
 import { type Found, type Inventory, keyOf, takeInventory } from './inventory.ts'
 import { type GatewayModel, modelGateway } from './listeners.ts'
 import type { Manifest } from './manifest-files.ts'
-import type { HttpRoute } from './manifests.ts'
+import type { GrpcRoute, HttpRoute } from './manifests.ts'
+import { convertRoute, type Stage } from './routes.ts'
 
 export interface ConvertOptions {
   /** Serve the Gateways of this class only; absent: every Gateway. */
@@ -33,6 +35,7 @@ export interface Conversion {
  *
  * - Rules stand in the order that breaks ties: the oldest route first, then by `namespace/name`, then as in the route.
  *   A route without a `creationTimestamp` counts as newer than all that have one.
+ * - Where HTTPRoutes and GRPCRoutes want the same host of a listener, the oldest route's kind has it.
  * - A rule is emitted once for every distinct set of hostnames that it serves, with the listeners it serves it on.
  * - Of an object that occurs several times, the last one counts.
  */
@@ -44,15 +47,25 @@ export function convert(manifests: readonly Manifest[], options: ConvertOptions 
     const message = `No Gateway among the manifests is of class ${options.gatewayClass}, so nothing is served`
     diagnostics.push({ level: 'warning', message })
   }
-  const parents: Parents = { gateways, namespaces: inventory.namespaces }
-  const resolveBackend = createBackendResolver(inventory, options.clusterDomain ?? 'cluster.local')
-
-  const rules = [...inventory.httpRoutes]
-    .sort(byAge)
-    .flatMap((route) => convertHttpRoute(route, parents, resolveBackend))
+  const stage: Stage = {
+    parents: { gateways, namespaces: inventory.namespaces },
+    claims: createClaims(),
+    resolveBackend: createBackendResolver(inventory, options.clusterDomain ?? 'cluster.local'),
+  }
+  const routes = [
+    ...inventory.httpRoutes.map((found) => ({ found, kind: 'HTTPRoute' as const, convertRule: convertHttpRule })),
+    ...inventory.grpcRoutes.map((found) => ({ found, kind: 'GRPCRoute' as const, convertRule: convertGrpcRule })),
+  ].sort((a, b) => byAge(a.found, b.found))
+  const rules = routes.flatMap(({ found, kind, convertRule }) => convertRoute(found, kind, convertRule, stage))
+  const hasGrpcRoute = rules.some(({ route }) => route?.kind === 'GRPCRoute')
   const listeners = [...gateways.values()].flatMap((gateway) => gateway?.listeners ?? []).filter(({ served }) => served)
   return {
-    config: { version: options.version ?? 1, listeners: listeners.map(({ listener }): Listener => listener), rules },
+    config: {
+      version: options.version ?? 1,
+      listeners: listeners.map(({ listener }): Listener => listener),
+      rules,
+      ...(hasGrpcRoute && { hasGrpcRoute }),
+    },
     diagnostics,
   }
 }
@@ -68,12 +81,14 @@ function modelGateways(inventory: Inventory, gatewayClass: string | undefined): 
   )
 }
 
+type Route = HttpRoute | GrpcRoute
+
 /** @see Gateway API HTTPRouteRule.matches: the oldest route, then the first in alphabetical order of namespace/name */
-function byAge(a: Found<HttpRoute>, b: Found<HttpRoute>): number {
+function byAge(a: Found<Route>, b: Found<Route>): number {
   return compare(createdAt(a), createdAt(b)) || compare(keyOf(a.object), keyOf(b.object))
 }
 
-function createdAt({ object }: Found<HttpRoute>): number {
+function createdAt({ object }: Found<Route>): number {
   const createdMs = Date.parse(object.metadata.creationTimestamp ?? '')
   return Number.isNaN(createdMs) ? Infinity : createdMs
 }

@@ -1,4 +1,4 @@
-/** Filters of a rule or of a backendRef. @see Gateway API HTTPRouteFilter and its CEL rules */
+/** Filters of a rule or of a backendRef. @see Gateway API HTTPRouteFilter, GRPCRouteFilter and their CEL rules */
 
 import { z } from 'zod'
 import { findFilterFault } from '../config/filter-faults.ts'
@@ -14,6 +14,8 @@ import {
 import { lastPart, printable, read, readItems, type Reading, refuse } from './reading.ts'
 
 export interface FilterScope extends Reading {
+  /** Those that the route's kind has. */
+  readonly types: ReadonlySet<string>
   /** Whether the rule has exactly one match, and that on a PathPrefix: only then is there a prefix to replace. */
   readonly hasOnePrefix: boolean
   /** Resolves a mirror's target. Reports why there is none, in which case only the mirror is left out. */
@@ -109,6 +111,14 @@ const payloads = {
 } as const
 type FilterType = keyof typeof payloads
 
+export const httpFilters: ReadonlySet<string> = new Set(Object.keys(payloads))
+/** @see Gateway API GRPCRouteFilterType */
+export const grpcFilters: ReadonlySet<string> = new Set<FilterType>([
+  'RequestHeaderModifier',
+  'ResponseHeaderModifier',
+  'RequestMirror',
+])
+
 /**
  * Converts a list of filters, all or none: a filter must never be skipped, except a mirror whose target is invalid.
  *
@@ -133,7 +143,7 @@ function convertFilter(item: unknown, scope: FilterScope, seen: Set<string>): Fi
   const spec = read(httpRouteFilter, item, scope)
   if (spec === undefined) return 'failed'
   const { type } = spec
-  if (!isSupported(type)) {
+  if (!isSupported(type, scope)) {
     const condition =
       type === 'ExtensionRef'
         ? { type: 'ResolvedRefs', reason: 'InvalidKind' }
@@ -180,8 +190,8 @@ function manifestField(path: string, { requestRedirect }: Filter): string {
   return path.replace(/(?<=\.requestRedirect\.path\.)value$/, field)
 }
 
-function isSupported(type: string): type is FilterType {
-  return Object.hasOwn(payloads, type)
+function isSupported(type: string, { types }: FilterScope): type is FilterType {
+  return types.has(type)
 }
 
 function convertPayload(type: FilterType, value: unknown, scope: FilterScope): Filter | 'dropped' | undefined {

@@ -20,6 +20,7 @@ export interface Found<T> {
 export interface Inventory {
   readonly gateways: readonly Found<schemas.Gateway>[]
   readonly httpRoutes: readonly Found<schemas.HttpRoute>[]
+  readonly grpcRoutes: readonly Found<schemas.GrpcRoute>[]
   /** By `namespace/name`, like everything below that says no other thing. */
   readonly services: ReadonlyMap<string, Found<schemas.Service>>
   /** By `namespace/name` of the Service they belong to. */
@@ -55,6 +56,7 @@ function emptyShelves() {
   return {
     gateways: [] as Found<schemas.Gateway>[],
     httpRoutes: [] as Found<schemas.HttpRoute>[],
+    grpcRoutes: [] as Found<schemas.GrpcRoute>[],
     services: new Map<string, Found<schemas.Service>>(),
     endpointSlices: new Map<string, EndpointSlice[]>(),
     grants: new Map<string, Grant[]>(),
@@ -101,6 +103,7 @@ const kinds: readonly Kind[] = [
   kind(schemas.gatewayGroup, gatewayVersions, 'HTTPRoute', schemas.httpRoute, ({ httpRoutes }, found) =>
     httpRoutes.push(found),
   ),
+  kind(schemas.gatewayGroup, ['v1'], 'GRPCRoute', schemas.grpcRoute, ({ grpcRoutes }, found) => grpcRoutes.push(found)),
   kind(
     schemas.gatewayGroup,
     gatewayVersions,
@@ -145,7 +148,6 @@ const kinds: readonly Kind[] = [
 
 /** Kinds that change what is served, and that we do not read. Silence about them would look like support. */
 const unservedKinds: ReadonlyMap<string, string> = new Map([
-  ['gateway.networking.k8s.io/GRPCRoute', 'GRPCRoutes are not served'],
   ['gateway.networking.k8s.io/TLSRoute', 'TLSRoutes are not served'],
   ['gateway.networking.k8s.io/TCPRoute', 'TCPRoutes are not served'],
   ['gateway.networking.k8s.io/UDPRoute', 'UDPRoutes are not served'],

@@ -201,7 +201,6 @@ function refuseUnservable(
   refuseWithoutCertificate(candidate, gateway, inventory, report, refuse)
 }
 
-/** GRPCRoutes are allowed to be allowed, though none is attached yet. */
 const routeKinds: ReadonlySet<string> = new Set([
   `${schemas.gatewayGroup}/HTTPRoute`,
   `${schemas.gatewayGroup}/GRPCRoute`,

@@ -157,6 +157,18 @@ export const httpRoute = z.strictObject({
   }),
 })
 
+export const grpcRoute = z.strictObject({
+  ...envelope,
+  metadata: namespaced,
+  spec: z.strictObject({
+    parentRefs: list.default([]),
+    useDefaultGateways: ignored,
+    hostnames: list.default([]),
+    /** Without rules it matches nothing. */
+    rules: list.default([]),
+  }),
+})
+
 export const parentRef = z.strictObject({
   group: group.default(gatewayGroup),
   kind: kindName.default('Gateway'),
@@ -176,6 +188,14 @@ export const httpRouteRule = z.strictObject({
   sessionPersistence: ignored,
 })
 
+export const grpcRouteRule = z.strictObject({
+  name: ignored,
+  matches: ignored,
+  filters: ignored,
+  backendRefs: ignored,
+  sessionPersistence: ignored,
+})
+
 /** Gateway API BackendObjectReference. That a Service needs a port is checked where Services are resolved. */
 const backendObjectFields = {
   group: group.default(''),
@@ -186,7 +206,8 @@ const backendObjectFields = {
 }
 export const backendObjectReference = z.strictObject(backendObjectFields)
 export const weight = z.int().min(0).max(1_000_000).default(1)
-export const httpBackendRef = z.strictObject({ ...backendObjectFields, weight, filters: ignored })
+/** Of an HTTPRoute or a GRPCRoute. */
+export const backendRef = z.strictObject({ ...backendObjectFields, weight, filters: ignored })
 
 export const referenceGrant = z.strictObject({
   ...envelope,
@@ -256,6 +277,7 @@ export type GatewayListener = z.output<typeof listener>
 export type LabelSelector = z.output<typeof labelSelector>
 export type SecretReference = z.output<typeof secretReference>
 export type HttpRoute = z.output<typeof httpRoute>
+export type GrpcRoute = z.output<typeof grpcRoute>
 export type ParentRef = z.output<typeof parentRef>
 export type BackendObjectReference = z.output<typeof backendObjectReference>
 export type GrantFrom = z.output<typeof grantFrom>

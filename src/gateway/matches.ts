@@ -6,7 +6,7 @@ import type { Match } from '../config/proxy-config.ts'
 import { headerName } from './manifests.ts'
 import { fieldPath, lastPart, printable, read, readItems, type Reading, refuse } from './reading.ts'
 
-const valueMatch = (name: z.ZodString, longest: number) =>
+export const valueMatch = (name: z.ZodString, longest: number) =>
   z.strictObject({
     type: z.enum(['Exact', 'RegularExpression']).default('Exact'),
     name,
@@ -33,7 +33,7 @@ export interface Matches {
 }
 
 /** A rule without matches matches every request, as the CRD's default does. */
-const everything: Match = { path: { type: 'PathPrefix', value: '/' } }
+export const everything: Match = { path: { type: 'PathPrefix', value: '/' } }
 
 export function convertMatches(value: unknown, reading: Reading): Matches {
   const items = readItems(value, reading, 64)
@@ -71,12 +71,12 @@ function convertMatch(value: unknown, reading: Reading): Match | undefined {
 }
 
 /** A regular expression has to match the whole of what it is compared with. */
-function anchor<T extends { type: string }>(condition: T): T & { anchored?: true } {
+export function anchor<T extends { type: string }>(condition: T): T & { anchored?: true } {
   return condition.type === 'RegularExpression' ? { ...condition, anchored: true } : condition
 }
 
 /** Of conditions on one name only the first counts. @see Gateway API HTTPHeaderMatch.name, HTTPQueryParamMatch.name */
-function firstOfEach<T>(
+export function firstOfEach<T>(
   conditions: readonly T[],
   nameOf: (condition: T) => string,
   list: string,

@@ -12,6 +12,8 @@ import { compareMatches, type Ranked } from './precedence.ts'
 export interface Candidate extends Ranked {
   /** Of a RegularExpression: whether the whole path has to match. */
   readonly anchored: boolean
+  /** Of a RegularExpression: whether it is asked behind the prefixes. */
+  readonly afterPrefixes: boolean
   readonly conditions: readonly Condition[]
 }
 
@@ -19,6 +21,7 @@ export interface PathIndex<C extends Candidate> {
   readonly exact: ReadonlyMap<string, Leaf<C>> | undefined
   readonly expressions: Expressions<C> | undefined
   readonly prefixes: Prefixes<C> | undefined
+  readonly lateExpressions: Expressions<C> | undefined
   /** PathPrefix "/". */
   readonly root: Leaf<C> | undefined
 }
@@ -42,9 +45,11 @@ export function buildPathIndex<C extends Candidate>(candidates: readonly C[]): P
   const prefixes: C[] = []
   const root: C[] = []
   const expressions: C[] = []
+  const lateExpressions: C[] = []
   for (const candidate of candidates) {
     if (candidate.type === 'Exact') exact.push(candidate)
-    else if (candidate.type === 'RegularExpression') expressions.push(candidate)
+    else if (candidate.type === 'RegularExpression')
+      (candidate.afterPrefixes ? lateExpressions : expressions).push(candidate)
     else if (candidate.path === '') root.push(candidate)
     else prefixes.push(candidate)
   }
@@ -52,6 +57,7 @@ export function buildPathIndex<C extends Candidate>(candidates: readonly C[]): P
     exact: exact.length === 0 ? undefined : leavesByPath(exact),
     expressions: expressions.length === 0 ? undefined : buildExpressions(expressions),
     prefixes: prefixes.length === 0 ? undefined : buildPrefixes(prefixes),
+    lateExpressions: lateExpressions.length === 0 ? undefined : buildExpressions(lateExpressions),
     root: root.length === 0 ? undefined : buildLeaf(root.sort(compareMatches)),
   }
 }
@@ -91,16 +97,23 @@ function buildExpressions<C extends Candidate>(unordered: C[]): Expressions<C> {
 
 /** The match of highest precedence that holds for the subject's path. */
 export function findByPath<C extends Candidate>(index: PathIndex<C>, subject: Subject): C | undefined {
-  const { exact, expressions, prefixes, root } = index
+  const { exact, expressions, prefixes, lateExpressions, root } = index
   if (exact !== undefined || expressions !== undefined) {
-    const { target, pathEnd } = subject
-    const path = pathEnd === target.length ? target : target.slice(0, pathEnd)
+    const path = pathOf(subject)
     const leaf = exact?.get(path)
     const found =
       (leaf && chooseCandidate(leaf, subject)) ?? (expressions && findByExpression(expressions, path, subject))
     if (found !== undefined) return found
   }
-  return (prefixes && findByPrefix(prefixes, subject)) ?? (root && chooseCandidate(root, subject))
+  return (
+    (prefixes && findByPrefix(prefixes, subject)) ??
+    (lateExpressions && findByExpression(lateExpressions, pathOf(subject), subject)) ??
+    (root && chooseCandidate(root, subject))
+  )
+}
+
+function pathOf({ target, pathEnd }: Subject): string {
+  return pathEnd === target.length ? target : target.slice(0, pathEnd)
 }
 
 function findByExpression<C extends Candidate>(

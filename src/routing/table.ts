@@ -204,6 +204,7 @@ function compileMatch({ path, method, headers, queryParams }: Match, matchIndex:
     type,
     path: type === 'PathPrefix' ? trimPrefix(value) : value,
     anchored: path?.anchored ?? false,
+    afterPrefixes: path?.afterPrefixes ?? false,
     // One shared empty list: the commonest answer needs no read of its own.
     conditions: conditions.length === 0 ? unconditional : conditions,
     hasMethod: method !== undefined,

@@ -1,29 +1,38 @@
-/** An HTTPRoute, as the rules that serve it. @see Gateway API HTTPRouteSpec */
+/** A route, as the rules that serve it. @see Gateway API HTTPRouteSpec, GRPCRouteSpec */
 
 import type { Rule } from '../config/proxy-config.ts'
 import { type Attachment, attachRoute, type Parents } from './attach.ts'
+import type { Claims } from './claims.ts'
 import type { ResolveBackend } from './backends.ts'
 import type { Report } from './diagnostics.ts'
-import { convertHttpRule, type RuleBody, type Scene } from './http-rules.ts'
 import type { Found } from './inventory.ts'
-import { gatewayGroup, type HttpRoute } from './manifests.ts'
+import { gatewayGroup, type GrpcRoute, type HttpRoute } from './manifests.ts'
 import { readItems } from './reading.ts'
+import type { ConvertRule, RuleBody, Scene } from './rule.ts'
+
+/** What is served by routes. */
+export interface Stage {
+  readonly parents: Parents
+  readonly claims: Claims
+  readonly resolveBackend: ResolveBackend
+}
 
 /** A rule is there once for every distinct set of hostnames that the route serves, in the order of the route. */
-export function convertHttpRoute(
-  { object, report }: Found<HttpRoute>,
-  parents: Parents,
-  resolveBackend: ResolveBackend,
+export function convertRoute(
+  { object, report }: Found<HttpRoute | GrpcRoute>,
+  kind: 'HTTPRoute' | 'GRPCRoute',
+  convertRule: ConvertRule,
+  { parents, claims, resolveBackend }: Stage,
 ): Rule[] {
   const { metadata, spec } = object
   const { namespace, name } = metadata
-  const kind = 'HTTPRoute'
   const { parentRefs, hostnames } = spec
-  const scenes = groupByHostnames(attachRoute({ kind, namespace, parentRefs, hostnames }, parents, report))
+  const attached = attachRoute({ kind, namespace, parentRefs, hostnames }, parents, report)
+  const scenes = groupByHostnames(claims.claim(attached, { kind, namespace, name }, report))
   const reading = { field: 'spec.rules', report, consequence: 'the route is left out' }
   const items = readItems(spec.rules, reading, 16) ?? []
   const context = { route: { group: gatewayGroup, kind, namespace, name }, resolveBackend, report }
-  const bodies = items.map((item, i) => convertHttpRule(item, i, context)).filter((body) => body !== undefined)
+  const bodies = items.map((item, i) => convertRule(item, i, context)).filter((body) => body !== undefined)
   warnOfRefusal(bodies, report)
   return bodies.flatMap((body) => scenes.map((scene): Rule => ({ route: body.route, ...scene, ...body })))
 }
