@@ -25,6 +25,8 @@ export interface Http2ClientOptions {
   readonly onCapacity?: (connection: Http2Connection) => void
   /** The connection must not be used again: it is gone, or the peer has said that it will be (GOAWAY). Once. */
   readonly onClose: (connection: Http2Connection) => void
+  /** Told of each rule that the server broke. */
+  readonly onFault?: (reason: string) => void
 }
 
 /** What goes with a request besides the request; the same as over HTTP/1.1. */
@@ -157,8 +159,9 @@ export class Http2Connection implements SessionUser {
 
   idle(): void {}
 
-  fault(): void {
-    // Who sent the requests hears of it: a connection's fault breaks all streams, a stream's breaks its own.
+  /** Who sent the requests hears of it anyway: a connection's fault breaks all streams, a stream's breaks its own. */
+  fault(reason: string): void {
+    this.options.onFault?.(reason)
   }
 
   over(): void {

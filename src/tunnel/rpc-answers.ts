@@ -18,6 +18,8 @@ export interface Answers {
   call(call: Call): void
   finish(questionId: number, releaseResultCaps: boolean): void
   release(id: number, referenceCount: number): void
+  /** What was returned and never finished: method names, and `bootstrap`. */
+  readonly unfinished: readonly string[]
   /** Whether a target names something of ours. */
   knows(target: MessageTarget): boolean
   /** Nothing is sent any more; what methods still answer is dropped. */
@@ -38,6 +40,7 @@ export interface AnswerOptions {
 
 interface Answer {
   readonly isBootstrap: boolean
+  name: string
   returned: boolean
 }
 
@@ -50,7 +53,7 @@ export function createAnswers({ send, methods, exportId, maxAnswers, onFault }: 
   function begin(questionId: number, isBootstrap: boolean): Answer {
     if (answers.has(questionId)) throw new MalformedMessageError('a question id that is still in use')
     if (answers.size >= maxAnswers) throw new MalformedMessageError(`more than ${maxAnswers} questions without Finish`)
-    const answer: Answer = { isBootstrap, returned: false }
+    const answer: Answer = { isBootstrap, name: isBootstrap ? 'bootstrap' : 'unknown', returned: false }
     answers.set(questionId, answer)
     return answer
   }
@@ -89,6 +92,7 @@ export function createAnswers({ send, methods, exportId, maxAnswers, onFault }: 
       raise(questionId, answer, { type: 'failed', reason })
       return
     }
+    answer.name = method.name
     if (working >= maxAnswers) {
       raise(questionId, answer, { type: 'overloaded', reason: 'too many calls at once' })
       return
@@ -155,6 +159,9 @@ export function createAnswers({ send, methods, exportId, maxAnswers, onFault }: 
     },
     release(id, referenceCount) {
       if (id === exportId && methods !== undefined) drop(referenceCount)
+    },
+    get unfinished() {
+      return [...answers.values()].filter(({ returned }) => returned).map(({ name }) => name)
     },
     knows: isOurs,
     stop() {

@@ -47,6 +47,8 @@ export interface RpcConnection {
   lost(reason: string): void
   /** Calls a method of the peer's bootstrap interface. Rejects with an {@link RpcError}. */
   call<Params, Results>(method: RpcMethod<Params, Results>, params: Params, timeoutMs: number): Promise<Results>
+  /** What the peer was given an answer to and has not finished: names of methods, and `bootstrap`. */
+  readonly unfinished: readonly string[]
   /** Ends in order: gives the peer's capability back, says so, ends our half. */
   close(): void
 }
@@ -153,6 +155,9 @@ export function createRpcConnection(stream: RpcStream, options: RpcOptions): Rpc
     },
     call(method, params, timeoutMs) {
       return closed === undefined ? questions.ask(method, params, timeoutMs) : Promise.reject(new RpcError(closed))
+    },
+    get unfinished() {
+      return answers.unfinished
     },
     close() {
       if (closed !== undefined) return

@@ -124,6 +124,7 @@ export function openConnection(
         localConfiguration = new TextDecoder().decode(config)
       },
       onUnregister: unregister,
+      report,
       onClose: controlClosed,
     })
   }

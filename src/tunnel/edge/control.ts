@@ -11,7 +11,7 @@ import { createRpcConnection } from '../rpc.ts'
 import { describeRpcFailure, RpcError } from '../rpc-error.ts'
 import { serveMethod } from '../rpc-method.ts'
 import { type ConnectionFaults, garbage } from './faults.ts'
-import { type EdgeControlStream } from './link.ts'
+import { type EdgeControlStream, type ReportViolation } from './link.ts'
 import { splitMessage } from './segmented.ts'
 
 export interface ControlOptions {
@@ -23,6 +23,7 @@ export interface ControlOptions {
   readonly onRegister: (params: RegisterConnectionParams) => ConnectionResponse
   readonly onConfiguration: (config: Uint8Array) => void
   readonly onUnregister: () => void
+  readonly report: ReportViolation
   /** Called once. */
   readonly onClose: (reason: string) => void
 }
@@ -79,6 +80,9 @@ export function serveControl(stream: EdgeControlStream, options: ControlOptions)
           return undefined
         }),
         serveMethod(unregisterConnection, () => {
+          // The local configuration's answer may be on its way still; those before it were waited for.
+          const open = rpc.unfinished.filter((name) => name !== updateLocalConfiguration.name)
+          if (open.length > 0) options.report(`rpc: answers never finished: ${open.join(', ')}`)
           if (faults.unregistration === 'exception') throw exception('not now')
           options.onUnregister()
           return faults.unregistration === 'never-answered' ? new Promise<never>(() => {}) : undefined

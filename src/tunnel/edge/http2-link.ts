@@ -34,6 +34,9 @@ export interface Http2LinkOptions {
   readonly pace?: Pace | undefined
 }
 
+/** A connector that allows fewer holds up everybody's requests. */
+const fewestStreams = 1_000
+
 export function openHttp2Link(accepted: Socket, options: Http2LinkOptions, events: LinkEvents): ConnectorLink {
   const { timers, afterTurn, report, pace } = options
   const freezing = freezable(pace ? paced(accepted, pace, timers) : accepted)
@@ -49,6 +52,7 @@ export function openHttp2Link(accepted: Socket, options: Http2LinkOptions, event
     limits: edgeHttp2Limits,
     scheme: 'https',
     onClose() {},
+    onFault: (reason) => report(`http2: ${reason}`),
   })
 
   async function openControl(): Promise<void> {
@@ -65,6 +69,8 @@ export function openHttp2Link(accepted: Socket, options: Http2LinkOptions, event
         socket.destroy()
         return
       }
+      const { maxConcurrentStreams } = connection.session.peer
+      if (maxConcurrentStreams < fewestStreams) report(`settings: ${maxConcurrentStreams} streams at a time`)
       events.control(controlOf(incoming, outgoing.sink))
     } catch {
       // The connection is gone, or the connector refused the stream: without it there is nothing to do here.

@@ -36,11 +36,15 @@ export interface Registrar {
 }
 
 const minuteMs = 60_000
+/** Connectors that are remembered. */
+const maxConnectors = 1_000
 
 export function createRegistrar(options: RegistrarOptions): Registrar {
   const { tunnels, timers, equal, report } = options
   /** When each connector asked, in the last minute. */
   const asked = new Map<string, number[]>()
+  /** Connectors whose connection 0 has been registered, the last so many. */
+  const begun = new Set<string>()
 
   /** Milliseconds to wait; 0 for none. */
   function tooSoonMs(clientId: string): number {
@@ -57,11 +61,19 @@ export function createRegistrar(options: RegistrarOptions): Registrar {
     return 0
   }
 
+  function remember(clientId: string): void {
+    begun.add(clientId)
+    const [oldest] = begun
+    if (begun.size > maxConnectors && oldest !== undefined) begun.delete(oldest)
+  }
+
   return {
     register(params, server, others) {
       const clientId = formatUuid(params.options.client.clientId)
       const known = [...others]
       check(params, clientId, known, report)
+      const { connIndex } = params
+      if (connIndex > 0 && !begun.has(clientId)) report(`registration: connection ${connIndex} before connection 0`)
       const waitMs = tooSoonMs(clientId)
       if (waitMs > 0) return refused(rateLimited(waitMs))
       const tunnel = tunnels.byId(params.tunnelId)
@@ -73,6 +85,7 @@ export function createRegistrar(options: RegistrarOptions): Registrar {
       if (options.refuseDuplicates && known.some((other) => other.clientId === clientId && other.server === server)) {
         return refused(registrationErrors.duplicate)
       }
+      if (connIndex === 0) remember(clientId)
       const details = {
         uuid: createUuid(),
         locationName: options.location,
