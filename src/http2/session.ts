@@ -29,6 +29,7 @@ import { HpackEncoder } from './hpack-encoder.ts'
 import type { Http2Limits } from './limits.ts'
 import { Output } from './output.ts'
 import { applySettings, defaultPeerSettings, setting, writeSettings, type Setting } from './settings.ts'
+import { StreamTable } from './stream-table.ts'
 import { Stream, type StreamConnection } from './stream.ts'
 
 export interface SessionOptions {
@@ -80,7 +81,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   readonly writeStallTimeoutMs: number
   readonly streamWindowBytes: number
   sendWindow = defaultWindowBytes
-  readonly streams = new Map<number, Stream>()
+  readonly streams = new StreamTable()
   readonly peer = defaultPeerSettings()
   private readonly socket: Socket
   private readonly isServer: boolean
@@ -427,7 +428,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
       return undefined
     }
     if (this.leaving === 'no') this.timers.disarm(this.timer)
-    this.streams.set(streamId, stream)
+    this.streams.add(stream)
     return stream
   }
 
@@ -506,7 +507,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     writeFrameHeader(output.bytes, at, 0, frameType.settings, flag.ack, 0)
     const change = peer.initialWindowSize - before
     if (change !== 0) {
-      for (const stream of this.streams.values()) {
+      for (const stream of this.streams.all()) {
         if (!stream.widen(change)) {
           this.fail(errorCode.flowControl, 'a window wider than any may be')
           return
@@ -543,7 +544,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
         return
       }
       this.leaving = 'final'
-      for (const stream of this.streams.values()) {
+      for (const stream of this.streams.all()) {
         if (stream.id > last) stream.close(this.user.errorOf(code, `GOAWAY: ${errorName(code)}`, true), true)
       }
       if (this.streams.size === 0) this.leave()
@@ -648,7 +649,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     const stream = new Stream(this, this.nextStream, this.peer.initialWindowSize)
     this.nextStream += 2
     if (this.streams.size === 0 && this.phase === 'open') this.timers.disarm(this.timer)
-    this.streams.set(stream.id, stream)
+    this.streams.add(stream)
     return stream
   }
 
@@ -859,7 +860,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   }
 
   private closeStreams(reason: string): void {
-    for (const stream of this.streams.values()) stream.close(this.user.errorOf(errorCode.none, reason, false), true)
+    for (const stream of this.streams.all()) stream.close(this.user.errorOf(errorCode.none, reason, false), true)
   }
 
   private disarm(): void {
