@@ -22,7 +22,7 @@ export function answerToEdge(answer: Response, method: string): Response {
   return responseOf(status, '', head, bodiless ? undefined : body)
 }
 
-/** Heads that were made last; status has no part in them. Equal answers of a backend have one head (http1/head-memo.ts), which comes again and again. */
+/** Heads that were made last: a backend answers many requests with equal fields. Status has no part in them. */
 const made: { from: Head; length: number | undefined; bodiless: boolean; head: Head }[] = []
 const maxMade = 8
 /** Longer ones are not kept. */
@@ -32,13 +32,18 @@ let oldest = 0
 function headToEdge(response: EngineResponse, length: number | undefined, bodiless: boolean): Head {
   const { head: from, status } = response
   for (const known of made) {
-    if (known.from === from && known.length === length && known.bodiless === bodiless) return known.head
+    if (known.length === length && known.bodiless === bodiless && isEqual(known.from, from)) return known.head
   }
   const head = headOfFields(edgeResponseHead(status, answerFields(response, length, bodiless)).fields)
   if (from.text.length > maxKeptText) return head
   made[oldest] = { from, length, bodiless, head }
   oldest = (oldest + 1) % maxMade
   return head
+}
+
+/** Each connection to a backend has heads of its own; what the rules do to them is one object for all. */
+function isEqual(a: Head, b: Head): boolean {
+  return a === b || (a.edits === b.edits && a.text === b.text)
 }
 
 /** @param incoming what the backend sends from here on */
