@@ -77,7 +77,8 @@ export function serveControl(stream: EdgeControlStream, options: ControlOptions)
         }),
         serveMethod(updateLocalConfiguration, (config) => {
           options.onConfiguration(config.slice())
-          return undefined
+          if (faults.localConfiguration === 'exception') throw exception('not wanted')
+          return faults.localConfiguration === 'never-answered' ? new Promise<never>(() => {}) : undefined
         }),
         serveMethod(unregisterConnection, () => {
           // The local configuration's answer may be on its way still; those before it were waited for.

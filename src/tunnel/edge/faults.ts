@@ -14,6 +14,8 @@ export interface ConnectionFaults {
   /** Garbage follows the greeting, and nothing else. */
   readonly babble?: boolean
   readonly registration?: RegistrationFault
+  /** What becomes of the connector's report of its own configuration. */
+  readonly localConfiguration?: 'never-answered' | 'exception'
   readonly unregistration?: UnregistrationFault
 }
 

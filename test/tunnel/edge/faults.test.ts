@@ -167,6 +167,25 @@ describe.each(transports)('over %s', (protocol) => {
     })
   })
 
+  describe('the report of our own configuration', () => {
+    test.each(['exception', 'never-answered'] as const)('%s: of no consequence', async (localConfiguration) => {
+      const credentials = createCredentials()
+      await using scene = await openScene({
+        protocol,
+        connector: { credentials },
+        before: (edge) => edge.mint({ credentials, remotelyManaged: false }),
+        faults: once({ localConfiguration }),
+      })
+      await scene.registered()
+      await until(() => scene.connection.localConfiguration !== undefined)
+      await scene.pass(6_000)
+      expect(await textOf(scene)).toBe('200 fine')
+      expect(scene.connector.ready).toBe(1)
+      expect(scene.attempts).toEqual([0])
+      expect(await scene.connector.stop(5_000)).toBe(true)
+    })
+  })
+
   describe('a connection that is lost', () => {
     test.each([
       ['closed', (scene: Scene) => scene.connection.close()],

@@ -79,7 +79,7 @@ function manyFields(count: number): Field[] {
 }
 
 function sizeOf(fields: readonly Field[]): string {
-  const ours = fields.filter(([name]) => /^x-\d+$/.test(name))
+  const ours = fields.filter(([name]) => /^x-\d+$/i.test(name))
   return `${ours.length} fields, ${ours.reduce((sum, [, { length }]) => sum + length, 0)} bytes`
 }
 
@@ -450,6 +450,40 @@ describe.each(transports)('over %s', (protocol) => {
       expect((await end).code).toBe(1001)
       expect(await stopped).toBe(true)
       expect(backend.closes).toEqual([1001])
+    })
+
+    test('eyeballs that leave in the middle of floods harm nobody, and nothing is left of them', async () => {
+      const flood = new Uint8Array(16_384).fill(0x82)
+      const backend = keep(
+        await startRawBackend(async (peer) => {
+          await readHead(peer)
+          peer.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+          for (let times = 0; times < 100; times++) {
+            peer.write(flood)
+            await new Promise((resolve) => setTimeout(resolve, 1))
+          }
+          peer.finish()
+        }),
+      )
+      const { address, scene } = await openGateway(protocol, toBackend(backend.url))
+      const handshake: [string, string][] = [
+        ['Upgrade', 'websocket'],
+        ['Connection', 'Upgrade'],
+        ['Sec-WebSocket-Key', 'dGhlIHNhbXBsZSBub25jZQ=='],
+        ['Sec-WebSocket-Version', '13'],
+      ]
+      const leaves = async (number: number): Promise<void> => {
+        const eyeball = await connectRaw(address)
+        eyeball.write(requestText('/', { headers: handshake }))
+        await readHead(eyeball)
+        eyeball.write(flood.subarray(0, 100))
+        await eyeball.bytes(1_000 * (1 + (number % 50)))
+        eyeball.destroy()
+      }
+      await Promise.all(Array.from({ length: 50 }, (_, number) => leaves(number)))
+      await until(() => scene.connection.inFlight === 0 && backend.open === 0)
+      expect(scene.attempts).toEqual([0])
+      expect(scene.connector.reports[0]!.activeRequests).toBe(0)
     })
   })
 
