@@ -8,6 +8,8 @@
 import type { Stream } from './stream.ts'
 
 const smallest = 16
+/** A connection without streams keeps no larger one. */
+const largestKept = 64
 
 export class StreamTable {
   size = 0
@@ -37,6 +39,10 @@ export class StreamTable {
     if (slots[at] === undefined) return
     this.size--
     slots[at] = undefined
+    if (this.size === 0 && slots.length > largestKept) {
+      this.slots = []
+      return
+    }
     // Whoever stands behind the gap may have been pushed there by it.
     for (let next = this.after(at); slots[next] !== undefined; next = this.after(next)) {
       const moved = slots[next]!

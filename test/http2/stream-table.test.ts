@@ -43,6 +43,15 @@ test('one that stays for long is found among those that pass', () => {
   expect(table.all().map(({ id }) => id)).toEqual([1])
 })
 
+test('one that was large begins anew when all are gone', () => {
+  const table = new StreamTable()
+  for (const first of [1, 1_001]) {
+    for (let id = first; id < first + 400; id += 2) table.add(streamOf(id))
+    for (let id = first; id < first + 400; id += 2) table.delete(id)
+    expect([table.size, table.get(first), table.all()]).toEqual([0, undefined, []])
+  }
+})
+
 test('nothing is found in an empty one', () => {
   const table = new StreamTable()
   table.delete(1)
