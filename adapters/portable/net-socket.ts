@@ -22,6 +22,7 @@ export class NetSocket implements Socket, Tap {
   readonly tls: TlsFacts | undefined
   private readonly socket: NodeSocket
   private readonly inbox: Inbox
+  private readonly reclaim: ((read: Uint8Array) => void) | undefined
   private spare: Uint8Array | undefined
   private blocked = false
   private error: SocketError | undefined
@@ -31,12 +32,14 @@ export class NetSocket implements Socket, Tap {
     this.inbox.events?.drain()
   }
 
-  constructor(socket: NodeSocket, buffer?: OwnBuffer) {
+  /** @param reclaim is given each read that the runtime made memory for, when nobody keeps it any more */
+  constructor(socket: NodeSocket, buffer?: OwnBuffer, reclaim?: (read: Uint8Array) => void) {
     this.socket = socket
     this.local = { host: socket.localAddress ?? '', port: socket.localPort ?? 0 }
     this.remote = { host: unmapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }
     this.tls = 'getProtocol' in socket ? tlsFacts(socket as TLSSocket) : undefined
     this.inbox = new Inbox(this)
+    this.reclaim = reclaim
     if (buffer) {
       buffer.deliver = (bytes, count) => {
         const free = this.inbox.read(bytes, count)
@@ -53,9 +56,12 @@ export class NetSocket implements Socket, Tap {
   private listen(readsByEvent: boolean): void {
     const { socket, inbox } = this
     if (readsByEvent) {
-      socket.on('data', (chunk: Buffer) => void inbox.read(chunk, chunk.length))
+      const read = (chunk: Buffer): void => {
+        if (inbox.read(chunk, chunk.length)) this.reclaim?.(chunk)
+      }
+      socket.on('data', read)
       socket.pause() // until there is an owner
-      takeReads(socket, inbox)
+      takeReads(socket, read)
     }
     socket.on('error', (error: NodeJS.ErrnoException) => (this.error = socketError(error)))
     socket.on('end', () => inbox.end())
@@ -74,7 +80,8 @@ export class NetSocket implements Socket, Tap {
 
   /** @internal */
   released(bytes: Uint8Array): void {
-    this.spare = bytes
+    if (this.reclaim) this.reclaim(bytes)
+    else this.spare = bytes
   }
 
   attach(events: SocketEvents): void {
@@ -144,12 +151,12 @@ export class NetSocket implements Socket, Tap {
  * stream flows and holds nothing, what comes there is what 'data' would tell, without the stream's own work in between:
  * to the stream it looks like a read that has not been answered yet.
  */
-function takeReads(socket: NodeSocket, inbox: Inbox): void {
+function takeReads(socket: NodeSocket, read: (chunk: Buffer) => void): void {
   const { push } = socket
   socket.push = (chunk: Buffer | null, encoding?: BufferEncoding): boolean => {
     if (chunk === null || socket.readableFlowing !== true || socket.readableLength > 0 || chunk.length === 0)
       return push.call(socket, chunk, encoding)
-    inbox.read(chunk, chunk.length)
+    read(chunk)
     return true
   }
 }

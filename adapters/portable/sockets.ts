@@ -27,6 +27,8 @@ const handshakeTimeoutMs = 10_000
 export interface DialOptions {
   /** Makes the buffer that a dialled socket reads into; absent: the runtime makes one for each read. */
   readonly ownBuffer?: (() => OwnBuffer) | undefined
+  /** Frees the memory of a read that nobody keeps; absent: the garbage collector's. */
+  readonly reclaim?: ((read: Uint8Array) => void) | undefined
   /** Wraps a plain socket, or says with `undefined` that it cannot; absent: {@link NetSocket}. */
   readonly wrap?: ((socket: NodeSocket, side: 'accepted' | 'dialled') => Socket | undefined) | undefined
 }
@@ -117,7 +119,9 @@ export function connect(to: Address, options: ConnectOptions, dial: DialOptions 
       clearTimeout(timer)
       socket.removeAllListeners('error')
       socket.removeAllListeners('close')
-      resolve((!tls && dial.wrap?.(socket, 'dialled')) || new NetSocket(socket, buffer))
+      resolve(
+        (!tls && dial.wrap?.(socket, 'dialled')) || new NetSocket(socket, buffer, buffer ? undefined : dial.reclaim),
+      )
     })
   })
 }
@@ -171,10 +175,12 @@ export function listen(
           },
           (socket) => {
             shaking.over(socket)
-            accept(new NetSocket(socket))
+            accept(new NetSocket(socket, undefined, dial.reclaim))
           },
         )
-      : createServer(settings, (socket) => accept(dial.wrap?.(socket, 'accepted') ?? new NetSocket(socket)))
+      : createServer(settings, (socket) =>
+          accept(dial.wrap?.(socket, 'accepted') ?? new NetSocket(socket, undefined, dial.reclaim)),
+        )
     server.once('error', (error) => reject(socketError(error)))
     server.listen({ host: at.host, port: at.port, backlog: options.backlog ?? 4096 }, () => {
       server.removeAllListeners('error')
