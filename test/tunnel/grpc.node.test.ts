@@ -213,6 +213,53 @@ describe.each(ways)('a call through %s that its client gives up', (_, address) =
   })
 })
 
+test('a GRPCRoute from manifests serves its service, and nothing else', async () => {
+  const manifests = join(folder, 'route.yaml')
+  await writeFile(
+    manifests,
+    `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: web }
+spec: { gatewayClassName: headgate, listeners: [{ name: http, port: 80, protocol: HTTP }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: { name: calls }
+spec:
+  parentRefs: [{ name: web }]
+  hostnames: [${authority}]
+  rules:
+    - matches: [{ method: { service: ${service}, method: Say } }]
+      filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: x-asked, value: by-route }] } }]
+      backendRefs: [{ name: echo, port: 9000 }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: echo }
+spec: { ports: [{ port: 9000 }] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: echo, labels: { kubernetes.io/service-name: echo } }
+addressType: IPv4
+ports: [{ port: ${backend.port} }]
+endpoints: [{ addresses: [127.0.0.1] }]
+`,
+  )
+  const served = await startService({ manifests: [manifests] })
+  const client = createGrpcClient(formatAddress(served.entries[0]!.address), authority)
+  try {
+    expect(served.proxy.config?.hasGrpcRoute).toBe(true)
+    const reply = await client.say(Buffer.from('hello'), { metadata: { 'x-asked': 'by client' } })
+    expect([reply.message.toString(), reply.metadata.get('x-before')]).toEqual(['hello', ['by-route']])
+    await expect(client.sum([Buffer.from('hello')])).rejects.toMatchObject({ code: status.UNIMPLEMENTED })
+  } finally {
+    client.close()
+    await served.stop()
+  }
+})
+
 function exchange(call: ClientDuplexStream<Buffer, Buffer>, text: string): Promise<string> {
   const answer = once(call, 'data') as Promise<[Buffer]>
   call.write(Buffer.from(text))
