@@ -400,6 +400,9 @@ describe('the program in a tunnel', () => {
     })
     const ready = await fetch(`${service.adminUrl}/readyz?verbose`)
     expect(await ready.json()).toMatchObject({ ready: true, tunnel: { readyConnections: 1 } })
+    const probe = await fetch(`${service.adminUrl}/ready`)
+    const { connectorId } = service.tunnel!
+    expect([probe.status, await probe.json()]).toEqual([200, { status: 200, readyConnections: 1, connectorId }])
     const metrics = await (await fetch(`${service.adminUrl}/metrics`)).text()
     expect(metrics).toContain('cloudflared_tunnel_ha_connections 1')
     expect(metrics).toContain('cloudflared_tunnel_server_locations{connection_id="0",edge_location="LIS"} 1')
