@@ -41,8 +41,9 @@ const roomBytes = 1_500
 const turnPackets = 64
 const readBytes = 32_768
 const spareBuffers = 8
-/** Streams that are looked at in one turn for what quiche does not tell by itself. */
-const checksPerTurn = 32
+/** So many streams are looked at in every turn for what quiche does not tell by itself; more, once in a while. */
+const fewStreams = 16
+const checkMs = 50
 /** How long closing waits for the peer to have everything that was sent. */
 const lingerMs = 1_000
 const nothing = new Uint8Array(0)
@@ -69,8 +70,8 @@ export class QuicheConnection implements QuicConnection, Carrier {
   private readonly blocked = new Set<QuicheStream>()
   private readonly openers: { open(): boolean; fail(): void }[] = []
   private nextId: number
-  private checks: Iterator<QuicheStream> | undefined
-  private checksDue = false
+  private checkDue = false
+  private checkTimer: NodeJS.Timeout | undefined
   private slab = Buffer.allocUnsafeSlow(slabBytes)
   private slabUsed = 0
   private readonly spare: Uint8Array[] = []
@@ -133,7 +134,8 @@ export class QuicheConnection implements QuicConnection, Carrier {
     } catch {
       // Not for us, or broken: if it matters, quiche has closed the connection.
     }
-    this.checksDue = true
+    if (this.streams.size <= fewStreams) this.checkDue = true
+    else this.checkTimer ??= setTimeout(() => this.checkLate(), checkMs).unref()
     this.wake()
   }
 
@@ -196,7 +198,7 @@ export class QuicheConnection implements QuicConnection, Carrier {
     else if (this.state === 'closing' && !more && this.isDelivered()) this.abort()
     if (this.isOver()) return
     this.arm()
-    if (more || this.unsettled.size > 0 || this.checks || this.checksDue) this.wake()
+    if (more || this.unsettled.size > 0) this.wake()
   }
 
   private isOver(): boolean {
@@ -259,19 +261,17 @@ export class QuicheConnection implements QuicConnection, Carrier {
   }
 
   private check(): void {
-    if (!this.checks) {
-      if (!this.checksDue) return
-      this.checksDue = false
-      this.checks = this.streams.values()
+    if (!this.checkDue) return
+    this.checkDue = false
+    for (const stream of this.streams.values()) {
+      if (this.state === 'open') stream.check()
     }
-    for (let i = 0; i < checksPerTurn && this.state === 'open'; i++) {
-      const { done, value } = this.checks.next()
-      if (done) {
-        this.checks = undefined
-        return
-      }
-      value.check()
-    }
+  }
+
+  private checkLate(): void {
+    this.checkTimer = undefined
+    this.checkDue = true
+    this.wake()
   }
 
   /** Each stream that waits gets a share, again and again, until there is no more room. */
@@ -314,8 +314,6 @@ export class QuicheConnection implements QuicConnection, Carrier {
       if (!stream.waits) this.streams.delete(id)
     }
     this.unsettled.clear()
-    this.checks = undefined
-    this.checksDue = false
     this.write()
   }
 
@@ -336,6 +334,7 @@ export class QuicheConnection implements QuicConnection, Carrier {
     this.state = 'over'
     this.error = error
     clearTimeout(this.timer)
+    clearTimeout(this.checkTimer)
     clearInterval(this.keepAlive)
     this.path.close()
     for (const stream of this.streams.values()) stream.gone()
