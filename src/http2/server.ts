@@ -7,7 +7,7 @@
  */
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
 import type { Body } from '../http/body.ts'
-import { kind } from '../http/head.ts'
+import { kind, type Head } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
 import { asEngineResponse, createResponse, responseOf, type EngineResponse } from '../http/response.ts'
@@ -164,6 +164,8 @@ class ServerStream implements StreamUser {
   private handshake: WebSocketHandshake | undefined
   /** What the client of a WebSocket sends. */
   private session: Body | undefined
+  /** A call of gRPC: whoever has something to say says it, after a pause of hours if need be. */
+  private conversation = false
 
   constructor(connection: ServerConnection, stream: Stream) {
     this.connection = connection
@@ -204,6 +206,7 @@ class ServerStream implements StreamUser {
       head = this.handshake.head
       body = undefined
     }
+    this.conversation = body !== undefined && request.length === undefined && isGrpc(head)
     const exchange = new StreamExchange(
       connection.socket,
       options,
@@ -382,7 +385,7 @@ class ServerStream implements StreamUser {
   /** A body that is due must keep coming. Once there is an answer, the answer's own progress counts. */
   private watchBody(): void {
     const { exchange, stream, connection } = this
-    if (!exchange || exchange.answered || stream.remoteEnded) return
+    if (!exchange || exchange.answered || stream.remoteEnded || this.conversation) return
     if (stream.body?.wanted) stream.watch(connection.options.limits.bodyStallTimeoutMs)
     else stream.unwatch()
   }
@@ -418,6 +421,11 @@ class ServerStream implements StreamUser {
       ...(why ? { error: why } : {}),
     })
   }
+}
+
+/** Calls have no length, and a type of their own. gRPC over HTTP/2, "Requests" */
+function isGrpc(head: Head): boolean {
+  return head.get('content-type')?.startsWith('application/grpc') ?? false
 }
 
 /** Of an answer to CONNECT: the tunnel is there. RFC 9110 section 9.3.6 */

@@ -5,7 +5,7 @@ import { engineRequest } from '../../src/http/request.ts'
 import { createResponse, responseOf } from '../../src/http/response.ts'
 import { setTrailers, trailersOf } from '../../src/http/trailers.ts'
 import type { Exchange, Field, Outcome } from '../../src/runtime.ts'
-import { until } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 import { patternBody, pushBody, readPattern, requestFor, startHttp2 } from './rig.ts'
 
 async function errorOf(promise: Promise<unknown>): Promise<ProxyError> {
@@ -465,6 +465,21 @@ describe('the end of an exchange', () => {
     body.push('some')
     const response = await client.send(requestFor('/', { body }), {})
     expect(response.status).toBe(408)
+  })
+
+  test('a call of gRPC may pause for longer than any other body', async () => {
+    await using rig = await startHttp2(async (request) => createResponse(200, [], await request.text()), {
+      bodyStallTimeoutMs: 50,
+    })
+    const client = await rig.connect()
+    const [call, upload] = [pushBody(), pushBody()]
+    call.push('some')
+    upload.push('some')
+    const answered = client.send(requestFor('/', { body: call, fields: [['Content-Type', 'application/grpc']] }), {})
+    expect((await client.send(requestFor('/', { body: upload }), {})).status).toBe(408)
+    call.push(' more')
+    call.finish()
+    expect(await (await answered).text()).toBe('some more')
   })
 
   test('RFC 9113 section 8.7: what a server refuses may be sent again', async () => {
