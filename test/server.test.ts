@@ -10,7 +10,8 @@ import { createTimers } from '../src/timers.ts'
 import { clientOn, patternBody, requestFor } from './http2/rig.ts'
 import { createTestAuthority } from './support/certificates.ts'
 import { connectRaw } from './support/raw-client.ts'
-import { runtime, until } from './support/runtime.ts'
+import { runtime } from './support/runtime.ts'
+import { until } from './support/until.ts'
 
 const loopback: Address = { host: '127.0.0.1', port: 0 }
 

@@ -10,7 +10,8 @@ import { createTimers } from '../src/timers.ts'
 import { clientOn, requestFor } from './http2/rig.ts'
 import { startBackend, type TestBackend } from './support/backend.ts'
 import { createTestAuthority } from './support/certificates.ts'
-import { runtime, startService, until, type TestService } from './support/service.ts'
+import { runtime, startService, type TestService } from './support/service.ts'
+import { until } from './support/until.ts'
 
 let folder: string
 let backend: TestBackend

@@ -168,23 +168,21 @@ export class Head {
    * The field lines as text, each ending in CR LF, edits applied.
    *
    * @param dropped kinds to leave out, a mask; of added fields those that frame or route the message
-   * @param named   further names to leave out, lower case (those that `Connection` named)
    */
-  serialize(dropped: number, named?: readonly string[]): string {
-    if (named !== undefined) return this.write(dropped, named)
+  serialize(dropped: number): string {
     if (this.lastDropped !== dropped) {
-      this.lastText = this.write(dropped, undefined)
+      this.lastText = this.write(dropped)
       this.lastDropped = dropped
     }
     return this.lastText
   }
 
-  private write(dropped: number, named: readonly string[] | undefined): string {
+  private write(dropped: number): string {
     const { text, lines, edits } = this
     const first = lines.length === 0 ? this.end : lines[0]! >>> kindBits
     let out: string
     const removed = edits?.removed
-    if ((this.kinds & dropped) === 0 && named === undefined && (removed === undefined || removed.length === 0)) {
+    if ((this.kinds & dropped) === 0 && (removed === undefined || removed.length === 0)) {
       out = text.slice(first, this.end)
     } else {
       out = ''
@@ -192,7 +190,7 @@ export class Head {
       for (let i = 0; i < lines.length; i++) {
         const line = lines[i]!
         const at = line >>> kindBits
-        if ((line & dropped) !== 0 || (removed && this.isOneOf(at, removed)) || (named && this.isOneOf(at, named))) {
+        if ((line & dropped) !== 0 || (removed && this.isOneOf(at, removed))) {
           if (at > from) out += text.slice(from, at)
           from = this.lineEnd(i)
         }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { until } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 /* The program as it is run: a process of its own, on the runtime that runs this test. */
 

@@ -4,7 +4,8 @@ import type { Resolution, Resolver, SocketError } from '../../src/runtime.ts'
 import { echo, startBackend } from '../support/test-backend.ts'
 import { startProxy, toBackend } from '../support/proxy.ts'
 import { ask } from '../support/raw-client.ts'
-import { runtime, until } from '../support/runtime.ts'
+import { runtime } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 import { createManualTimers } from '../tunnel/manual-timers.ts'
 
 const notFound: SocketError = { code: 'not-found', message: 'no such name' }

@@ -5,7 +5,8 @@ import { run } from '../../src/cli/run.ts'
 import type { Environment } from '../../src/options/read.ts'
 import { createMemoryFiles, type MemoryFiles } from '../support/memory-files.ts'
 import { createRecordedLog, type RecordedLog } from '../support/recorded-log.ts'
-import { runtime, until } from '../support/service.ts'
+import { runtime } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 interface Ran {
   readonly exitCode: number

@@ -90,7 +90,7 @@ describe('a head and a naive list of fields say the same', () => {
     )
   })
 
-  test('when serialised, with kinds dropped and names taken out', () => {
+  test('when serialised, with kinds dropped', () => {
     const masks: [number, RegExp][] = [
       [0, /^$/],
       [kind.host | kind.contentLength, /^(?:host|content-length)$/i],
@@ -99,23 +99,16 @@ describe('a head and a naive list of fields say the same', () => {
       [kind.transferEncoding | kind.trailer | kind.expect, /^(?:transfer-encoding|trailer|expect)$/i],
       [kind.via | kind.date, /^(?:via|date)$/i],
     ]
-    const someNames = fc.option(fc.array(aName.map((name) => name.toLowerCase())), { nil: undefined })
     fc.assert(
-      fc.property(
-        someFields,
-        someEdits,
-        fc.constantFrom(...masks),
-        someNames,
-        (fields, edits, [mask, dropped], named) => {
-          const kept = fields.filter(([name]) => !dropped.test(name) && !named?.includes(name.toLowerCase()))
-          for (const head of bothHeads(fields)) {
-            expect(head.serialize(mask, named)).toBe(textOf(kept))
-            const added = edits.added.filter(([name]) => !(dropped.test(name) && framing.test(name)))
-            const expected = applied(kept, [{ removed: edits.removed, added }])
-            expect(head.edit(edits).serialize(mask, named)).toBe(textOf(expected))
-          }
-        },
-      ),
+      fc.property(someFields, someEdits, fc.constantFrom(...masks), (fields, edits, [mask, dropped]) => {
+        const kept = fields.filter(([name]) => !dropped.test(name))
+        for (const head of bothHeads(fields)) {
+          expect(head.serialize(mask)).toBe(textOf(kept))
+          const added = edits.added.filter(([name]) => !(dropped.test(name) && framing.test(name)))
+          const expected = applied(kept, [{ removed: edits.removed, added }])
+          expect(head.edit(edits).serialize(mask)).toBe(textOf(expected))
+        }
+      }),
       { numRuns: 500 },
     )
   })

@@ -6,7 +6,7 @@ import { errorCode, flag, frameType, readUint32 } from '../../src/http2/frames.t
 import { HpackEncoder } from '../../src/http2/hpack-encoder.ts'
 import type { Handler, Socket } from '../../src/runtime.ts'
 import type { Http2Limits } from '../../src/http2/limits.ts'
-import { until } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 import { RawPeer } from './raw-peer.ts'
 import { patternBody, requestFor, startHttp2, type Http2Rig } from './rig.ts'
 

@@ -18,7 +18,8 @@ import { setTrailers, trailersOf } from '../../src/http/trailers.ts'
 import type { Http2Connection } from '../../src/http2/client.ts'
 import type { Field, Handler } from '../../src/runtime.ts'
 import { createTimers } from '../../src/timers.ts'
-import { runtime, until } from '../support/runtime.ts'
+import { runtime } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 import { clientOn, patternBody, patternByte, pushBody, readPattern, requestFor, startHttp2 } from './rig.ts'
 
 interface NodeAnswer {

@@ -3,7 +3,7 @@ import { latin1 } from '../../adapters/portable/net-socket.ts'
 import { frameType, preface, readUint24, readUint32, writeFrameHeader } from '../../src/http2/frames.ts'
 import { HpackDecoder } from '../../src/http2/hpack-decoder.ts'
 import type { Socket } from '../../src/runtime.ts'
-import { until } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 export interface Frame {
   readonly type: number

@@ -3,7 +3,7 @@ import { createTestAuthority } from '../support/certificates.ts'
 import { echo, startBackend } from '../support/test-backend.ts'
 import { startProxy, type WireRule } from '../support/proxy.ts'
 import { ask } from '../support/raw-client.ts'
-import { until } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 type WireTls = NonNullable<NonNullable<WireRule['backends']>[number]['tls']>
 

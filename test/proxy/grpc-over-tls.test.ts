@@ -7,7 +7,8 @@ import { createTimers } from '../../src/timers.ts'
 import { createTestAuthority } from '../support/certificates.ts'
 import { startProxy, type WireRule } from '../support/proxy.ts'
 import { ask } from '../support/raw-client.ts'
-import { runtime, until } from '../support/runtime.ts'
+import { runtime } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 const authority = await createTestAuthority()
 const certificate = await authority.issue([{ type: 'dns', value: 'svc.example' }])

@@ -6,7 +6,7 @@ import type { Handler } from '../../src/runtime.ts'
 import type { Http2Limits } from '../../src/http2/limits.ts'
 import { patternBody, pushBody, readPattern, requestFor, startHttp2, type Http2Rig } from '../http2/rig.ts'
 import { startProxy, type Rig } from '../support/proxy.ts'
-import { until } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 async function withBackend(
   handler: Handler,

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Agent, request } from 'undici8'
 import { openRuntime } from '../../adapters/node/runtime.ts'
 import { startProxy, toBackend, type Rig, type WireRule } from '../support/proxy.ts'
-import { until } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 /** Bytes that are the same for the same name, and different everywhere. */
 function bytesOf(name: string, size: number): Buffer {

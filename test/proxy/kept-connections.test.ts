@@ -3,7 +3,8 @@ import { echo, readHead, startBackend, startRawBackend, closedAddress } from '..
 import { createManualTimers } from '../tunnel/manual-timers.ts'
 import { startProxy, toBackend } from '../support/proxy.ts'
 import { ask, connectRaw, requestText, type RawClient } from '../support/raw-client.ts'
-import { runtime, slowDial, until } from '../support/runtime.ts'
+import { runtime, slowDial } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 

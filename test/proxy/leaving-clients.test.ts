@@ -3,7 +3,8 @@ import { createProxy } from '../../src/proxy/proxy.ts'
 import { echo, readHead, startBackend, startRawBackend } from '../support/test-backend.ts'
 import { configOf, startProxy, toBackend } from '../support/proxy.ts'
 import { ask, connectRaw, requestText } from '../support/raw-client.ts'
-import { runtime, slowDial, until } from '../support/runtime.ts'
+import { runtime, slowDial } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 test('waiting for a connection: its place in the queue is free again', async () => {
   let finish = (): void => {}

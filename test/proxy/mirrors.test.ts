@@ -11,7 +11,7 @@ import {
 } from '../support/test-backend.ts'
 import { configOf, startProxy, toBackend, type WireRule } from '../support/proxy.ts'
 import { ask, connectRaw } from '../support/raw-client.ts'
-import { until } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 type WireFilter = NonNullable<WireRule['filters']>[number]
 type WireMirror = NonNullable<WireFilter['requestMirror']>

@@ -2,7 +2,8 @@ import { expect, test } from 'vitest'
 import { echo, readHead, startBackend, startRawBackend } from '../support/test-backend.ts'
 import { startProxy, toBackend, type WireRule } from '../support/proxy.ts'
 import { ask, connectRaw, requestText } from '../support/raw-client.ts'
-import { runtime, slowDial, until } from '../support/runtime.ts'
+import { runtime, slowDial } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 /** GEP-1742: both limits cover the same phases of a request with one attempt. */
 const limits: readonly [name: string, timeouts: NonNullable<WireRule['timeouts']>, limit: string][] = [

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { readHead, startRawBackend, type TestBackend } from '../support/test-backend.ts'
 import { startProxy, toBackend, type Rig } from '../support/proxy.ts'
 import { connectRaw, latin1, requestText, type RawClient } from '../support/raw-client.ts'
-import { until } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 const asks = (protocol = 'echo/1'): string =>
   requestText('/up?x', {

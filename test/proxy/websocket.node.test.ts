@@ -9,7 +9,8 @@ import { defaultHttp2Limits } from '../../src/http2/limits.ts'
 import { createHttpServer } from '../../src/server.ts'
 import { createTimers } from '../../src/timers.ts'
 import { startProxy, toBackend } from '../support/proxy.ts'
-import { runtime, until } from '../support/runtime.ts'
+import { runtime } from '../support/runtime.ts'
+import { until } from '../support/until.ts'
 
 /** `ws` on both sides: nobody here is ours but the proxy. */
 const server = new WebSocketServer({

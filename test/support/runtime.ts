@@ -50,12 +50,3 @@ export function slowDial(): SlowDial {
     fail: (error) => waiting.shift()!.fail(error),
   }
 }
-
-/** Waits until something has become true; what it waits for happens by itself, soon. */
-export async function until(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 2_000; i++) {
-    if (condition()) return
-    await new Promise((resolve) => setTimeout(resolve, 2))
-  }
-  throw new Error('what was waited for did not happen')
-}

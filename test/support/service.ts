@@ -54,8 +54,3 @@ export function formatSample(name: string, { suffix = '', labels, value }: Metri
   const pairs = Object.entries(labels).map(([label, of]) => `${label}="${of}"`)
   return `${name}${suffix}${pairs.length > 0 ? `{${pairs.join(',')}}` : ''} ${value}\n`
 }
-
-/** Waits for something that another part of the program does by itself. */
-export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10))
-}

@@ -19,7 +19,8 @@ import { formatAddress } from '../../src/options/address.ts'
 import { silentLog } from '../../src/telemetry.ts'
 import { createTimers } from '../../src/timers.ts'
 import { type Edge, startEdge } from '../../src/tunnel/edge/edge.ts'
-import { runtime, until } from '../support/service.ts'
+import { runtime } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 const program = process.env['HEADGATE_TEST_CLOUDFLARED'] ?? 'cloudflared'
 const version = versionOf(program)

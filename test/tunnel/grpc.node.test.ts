@@ -10,7 +10,8 @@ import { createTimers } from '../../src/timers.ts'
 import { startEdge, type Edge } from '../../src/tunnel/edge/edge.ts'
 import { createTestAuthority, type TestAuthority } from '../support/certificates.ts'
 import { createGrpcClient, service, startGrpcBackend, type GrpcBackend, type GrpcClient } from '../support/grpc.ts'
-import { runtime, startService, until, type TestService } from '../support/service.ts'
+import { runtime, startService, type TestService } from '../support/service.ts'
+import { until } from '../support/until.ts'
 
 /*
  * A gRPC client and a gRPC server that are not ours, and everything of ours between them:

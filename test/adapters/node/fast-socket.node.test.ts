@@ -5,7 +5,7 @@ import { NetSocket, type OwnBuffer } from '../../../adapters/portable/net-socket
 import { createRuntime } from '../../../adapters/portable/runtime.ts'
 import type { DialOptions } from '../../../adapters/portable/sockets.ts'
 import type { Listener, Runtime, Socket, SocketError } from '../../../src/runtime.ts'
-import { until } from '../../support/runtime.ts'
+import { until } from '../../support/until.ts'
 import { wireOf } from '../../support/wire.ts'
 
 /** What every kind of socket must do alike. */

@@ -10,7 +10,7 @@ import { findQuic, type Quic } from '../../../adapters/node/quic.ts'
 import { loadQuiche } from '../../../adapters/node/quiche/binding.ts'
 import type { Address, QuicConnection, QuicListener, QuicStream, SocketError } from '../../../src/runtime.ts'
 import { createTestAuthority } from '../../support/certificates.ts'
-import { until } from '../../support/runtime.ts'
+import { until } from '../../support/until.ts'
 
 /** What the package has binaries for; elsewhere there is nothing to test but that. */
 const machines = ['darwin-arm64', 'darwin-x64', 'linux-x64', 'win32-x64']

@@ -9,7 +9,8 @@ import type {
   TlsServerOptions,
 } from '../../../src/runtime.ts'
 import { createTestAuthority, type TestAuthority } from '../../support/certificates.ts'
-import { runtime, until } from '../../support/runtime.ts'
+import { runtime } from '../../support/runtime.ts'
+import { until } from '../../support/until.ts'
 import { closedAddress } from '../../support/test-backend.ts'
 import { dial, startWireServer, wireOf, type Wire } from '../../support/wire.ts'
 

@@ -6,7 +6,8 @@ import { silentLog } from '../../../src/telemetry.ts'
 import { createTimers } from '../../../src/timers.ts'
 import { type Edge, type EdgeOptions, startEdge } from '../../../src/tunnel/edge/edge.ts'
 import { createTunnel, type Tunnel as Connector } from '../../../src/tunnel/tunnel.ts'
-import { runtime, until } from '../../support/service.ts'
+import { runtime } from '../../support/service.ts'
+import { until } from '../../support/until.ts'
 
 const timers = createTimers(runtime.clock)
 const loopback = { host: '127.0.0.1', port: 0 }

@@ -13,7 +13,7 @@ import {
 } from '../../../src/tunnel/edge/faults.ts'
 import { createCredentials } from '../../../src/tunnel/edge/tunnels.ts'
 import { patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
-import { until } from '../../support/runtime.ts'
+import { until } from '../../support/until.ts'
 import { openScene, transports, type Scene } from './scene.ts'
 
 const once =

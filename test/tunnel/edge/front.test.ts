@@ -14,7 +14,8 @@ import { createPipe } from '../../../src/tunnel/edge/pipe.ts'
 import { createTunnel } from '../../../src/tunnel/tunnel.ts'
 import { literalBlock, RawPeer } from '../../http2/raw-peer.ts'
 import { clientOn, patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
-import { runtime, until } from '../../support/runtime.ts'
+import { runtime } from '../../support/runtime.ts'
+import { until } from '../../support/until.ts'
 import { webSocketAccept } from '../../support/websocket-accept.ts'
 
 const timers = createTimers(runtime.clock)

@@ -9,7 +9,8 @@ import { type ConnectionFaults } from '../../../src/tunnel/edge/faults.ts'
 import type { Transport } from '../../../src/tunnel/protocol.ts'
 import { createTunnel, type Tunnel, type TunnelOptions } from '../../../src/tunnel/tunnel.ts'
 import { createRecordedLog, type RecordedLog } from '../../support/recorded-log.ts'
-import { runtime, until } from '../../support/runtime.ts'
+import { runtime } from '../../support/runtime.ts'
+import { until } from '../../support/until.ts'
 import { createManualTimers } from '../manual-timers.ts'
 
 /** Those that this runtime's connector and this edge both speak. */

@@ -13,7 +13,8 @@ import type { Transport } from '../../../src/tunnel/protocol.ts'
 import { pushBody, requestFor } from '../../http2/rig.ts'
 import { configOf, toBackend, type WireRule } from '../../support/proxy.ts'
 import { ask, connectRaw, requestText } from '../../support/raw-client.ts'
-import { runtime, until } from '../../support/runtime.ts'
+import { runtime } from '../../support/runtime.ts'
+import { until } from '../../support/until.ts'
 import {
   closedAddress,
   echo,

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { until } from '../../support/service.ts'
+import { until } from '../../support/until.ts'
 
 export interface Program {
   readonly pid: number
