@@ -22,13 +22,13 @@ async function openEdge(options: Partial<EdgeOptions> = {}): Promise<Edge> {
   return edge
 }
 
-function connect(edge: Edge, handler: Handler): Connector {
+function connect(edge: Edge, handler: Handler, credentials = edge.mint().credentials): Connector {
   const connector = createTunnel({
     runtime,
     timers,
     log: silentLog,
     random: () => 0,
-    credentials: edge.mint().credentials,
+    credentials,
     credentialOrigin: 'token',
     region: undefined,
     protocol: 'http2',
@@ -93,6 +93,21 @@ describe('the local edge, with our own connector', () => {
     expect(await connector.stop(5_000)).toBe(true)
     await until(() => edge.connections.length === 0)
     expect(connection!.unregistered).toBe(true)
+    expect(edge.violations).toEqual([])
+  })
+
+  test('two connectors of one tunnel share its requests, and one serves alone when the other leaves', async () => {
+    const edge = await openEdge()
+    const { credentials } = edge.mint()
+    const [one, other] = ['one', 'other'].map((name) => connect(edge, () => createResponse(200, [], name), credentials))
+    await until(() => edge.connections.filter(({ phase }) => phase === 'registered').length === 2)
+    const ask = async (): Promise<string> => (await edge.fetch(new Request('http://a.example/'))).text()
+    const answers: string[] = []
+    for (let i = 0; i < 4; i++) answers.push(await ask())
+    expect(answers.toSorted()).toEqual(['one', 'one', 'other', 'other'])
+    expect(await one!.stop(5_000)).toBe(true)
+    expect([await ask(), await ask()]).toEqual(['other', 'other'])
+    expect(other!.ready).toBe(1)
     expect(edge.violations).toEqual([])
   })
 

@@ -46,6 +46,8 @@ export interface Scene extends AsyncDisposable {
   readonly attempts: readonly number[]
   /** The newest connection that is registered. */
   readonly connection: ConnectorConnection
+  /** Another connector, of the same tunnel unless told otherwise. */
+  join(options?: Partial<TunnelOptions>): Tunnel
   /** Lets the connector's clock go on by so much, and both ends say what they have to say. */
   pass(ms: number): Promise<void>
   /** Lets the connector's clock go on until it holds. */
@@ -75,7 +77,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
   await options.before?.(edge)
   const timers = createManualTimers()
   const log = createRecordedLog()
-  const connector = createTunnel({
+  const connectorOptions: TunnelOptions = {
     runtime,
     timers: timers satisfies Timers,
     log,
@@ -92,8 +94,15 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     handler,
     needsTrailers: () => false,
     ...options.connector,
-  })
-  connector.start()
+  }
+  const connectors: Tunnel[] = []
+  const join = (more: Partial<TunnelOptions> = {}): Tunnel => {
+    const joined = createTunnel({ ...connectorOptions, ...more })
+    connectors.push(joined)
+    joined.start()
+    return joined
+  }
+  const connector = join()
 
   const registeredNow = (): readonly ConnectorConnection[] =>
     edge.connections.filter(({ phase }) => phase === 'registered')
@@ -106,6 +115,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     get connection() {
       return registeredNow().at(-1)!
     },
+    join,
     async pass(ms) {
       for (let left = ms; left > 0; left -= stepMs) {
         timers.advance(Math.min(stepMs, left))
@@ -123,7 +133,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
         return connector.ready === count && registeredNow().length === count
       }),
     async [Symbol.asyncDispose]() {
-      connector.destroy()
+      for (const each of connectors) each.destroy()
       await edge.close()
       if (edge.violations.length > 0) throw new Error(`the connector broke the protocol: ${edge.violations.join('; ')}`)
     },
