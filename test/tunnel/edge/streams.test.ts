@@ -1,6 +1,7 @@
 /** From an eyeball to a backend and back, through edge, tunnel and proxy: what each of them must leave as it is. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { ProxyFailure } from '../../../src/errors.ts'
+import type { Body } from '../../../src/http/body.ts'
 import { emptyHead } from '../../../src/http/head.ts'
 import { engineRequest, withHeaders } from '../../../src/http/request.ts'
 import { createResponse, responseOf } from '../../../src/http/response.ts'
@@ -10,7 +11,7 @@ import { createTimers } from '../../../src/timers.ts'
 import type { StreamAnswer } from '../../../src/tunnel/edge/link.ts'
 import { passOn } from '../../../src/tunnel/edge/eyeball.ts'
 import type { Transport } from '../../../src/tunnel/protocol.ts'
-import { pushBody, requestFor } from '../../http2/rig.ts'
+import { patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
 import { configOf, toBackend, type WireRule } from '../../support/proxy.ts'
 import { ask, connectRaw, requestText } from '../../support/raw-client.ts'
 import { runtime } from '../../support/runtime.ts'
@@ -554,6 +555,43 @@ describe('over http2', () => {
     expect(answer.text).toBe('ok')
     expect(answer.trailers.map(([name, value]) => [name.toLowerCase(), value])).toEqual([['x-sum', '7']])
     eyeball.destroy()
+  })
+
+  test('an upload that nobody reads is held back at its eyeball, and others flow', async () => {
+    let made = 0
+    let resume: () => void = () => {}
+    const endless: Body = {
+      length: undefined,
+      start(sink) {
+        const piece = new Uint8Array(65_536)
+        resume = () => {
+          do made += piece.length
+          while (sink.data(piece, 0, piece.length))
+        }
+        resume()
+      },
+      resume: () => resume(),
+      cancel() {},
+    }
+    let seen: Exchange | undefined
+    const { scene } = await openGateway('http2', [], {
+      handler(request, exchange) {
+        const { target, holder } = engineRequest(request)!
+        if (target !== '/stuck') return responseOf(200, '', emptyHead, holder.take())
+        seen = exchange
+        return new Promise<never>(() => {})
+      },
+    })
+    const stuck = scene.edge.fetch(requestFor('/stuck', { body: endless }))
+    await until(() => seen !== undefined)
+    for (let times = 0; times < 3; times++) {
+      const answer = await scene.edge.fetch(requestFor('/', { body: patternBody(3_000_000) }))
+      expect(await readPattern(answer.body!)).toBe(3_000_000)
+    }
+    expect(made).toBeLessThan(16 << 20)
+    scene.connection.close()
+    await until(() => seen!.gone)
+    expect((await stuck).status).toBe(502)
   })
 
   test('informational answers stay behind the connector, whoever makes them', async () => {
