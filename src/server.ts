@@ -9,7 +9,7 @@ import type { Http1Limits } from './http1/limits.ts'
 import { createHttp1Server } from './http1/server.ts'
 import type { Http2Limits } from './http2/limits.ts'
 import { createHttp2Server } from './http2/server.ts'
-import type { Address, Entrance, Handler, Socket } from './runtime.ts'
+import type { Address, Entrance, Handler, Listener, ListenOptions, Runtime, Socket, SocketError } from './runtime.ts'
 import type { Timers } from './timers.ts'
 
 /** What a TLS listener offers, in order of preference. */
@@ -38,6 +38,24 @@ export interface HttpServer {
   drain(): void
   /** Ends every connection at once. */
   destroy(): void
+}
+
+/**
+ * Opens an address for a server. Without a host both protocols are meant, and IPv4 alone where the machine has no IPv6.
+ *
+ * @returns rejects with a SocketError
+ */
+export function listenFor(
+  server: HttpServer,
+  runtime: Pick<Runtime, 'listen'>,
+  address: Address,
+  options: ListenOptions = {},
+): Promise<Listener> {
+  const accept = (socket: Socket): void => server.accept(socket)
+  return runtime.listen(address, options, accept).catch((error: SocketError) => {
+    if (address.host !== '::' || error.code === 'busy' || error.code === 'denied') throw error
+    return runtime.listen({ ...address, host: '0.0.0.0' }, options, accept)
+  })
 }
 
 /** @throws RangeError for limits that can't be kept */

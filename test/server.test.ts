@@ -4,8 +4,8 @@ import { defaultHttp1Limits } from '../src/http1/limits.ts'
 import { createHttp1Server } from '../src/http1/server.ts'
 import { preface } from '../src/http2/frames.ts'
 import { defaultHttp2Limits } from '../src/http2/limits.ts'
-import type { Address, Handler, ListenOptions, Socket } from '../src/runtime.ts'
-import { alpnProtocols, createHttpServer } from '../src/server.ts'
+import type { Address, Handler, ListenOptions, Runtime, Socket, SocketError } from '../src/runtime.ts'
+import { alpnProtocols, createHttpServer, type HttpServer, listenFor } from '../src/server.ts'
 import { createTimers } from '../src/timers.ts'
 import { clientOn, patternBody, requestFor } from './http2/rig.ts'
 import { createTestAuthority } from './support/certificates.ts'
@@ -95,6 +95,28 @@ test.each([
     expect(await ask(socket, chosen === 'h2')).toContain(answer)
     socket.destroy()
   })
+})
+
+test.each<[string, string, SocketError['code'], string[]]>([
+  ['every address where there is no IPv6: those of IPv4', '::', 'unreachable', ['::', '0.0.0.0']],
+  ['every address, taken by another program: an error', '::', 'busy', ['::']],
+  ['every address, and not allowed to: an error', '::', 'denied', ['::']],
+  ['one address, whatever the error: no other', '::1', 'unreachable', ['::1']],
+])('listening on %s', async (_, host, code, tried) => {
+  const hosts: string[] = []
+  const refusing: Pick<Runtime, 'listen'> = {
+    async listen(address) {
+      hosts.push(address.host)
+      if (address.host !== '0.0.0.0') throw Object.assign(new Error('no'), { code })
+      return { address, close: async () => {} }
+    },
+  }
+  const server = { accept() {} } as unknown as HttpServer
+  const opened = await listenFor(server, refusing, { host, port: 80 }).catch((error: SocketError) => error.code)
+  expect([hosts, typeof opened === 'string' ? opened : opened.address.host]).toEqual([
+    tried,
+    tried.length === 2 ? '0.0.0.0' : code,
+  ])
 })
 
 async function ask(socket: Socket, http2: boolean): Promise<string> {

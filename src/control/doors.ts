@@ -1,13 +1,12 @@
 /** Addresses opened for a server, and closed again without cutting anybody off. */
 import { formatAddress } from '../options/address.ts'
 import type { Address, Listener, ListenOptions, Runtime, SocketError } from '../runtime.ts'
-import type { HttpServer } from '../server.ts'
+import { listenFor, type HttpServer } from '../server.ts'
 import { StartRefusal } from './start-refusal.ts'
 
 /** How often a drain looks whether it is done. */
 const drainLookMs = 20
 
-/** Without a host both protocols are meant, and IPv4 alone where the machine has no IPv6. */
 export async function bind(
   runtime: Runtime,
   address: Address,
@@ -15,12 +14,8 @@ export async function bind(
   server: HttpServer,
   option: '--listen' | '--admin',
 ): Promise<Listener> {
-  const accept: Parameters<Runtime['listen']>[2] = (socket) => server.accept(socket)
   try {
-    return await runtime.listen(address, options, accept).catch((error: SocketError) => {
-      if (address.host !== '::' || error.code === 'busy' || error.code === 'denied') throw error
-      return runtime.listen({ ...address, host: '0.0.0.0' }, options, accept)
-    })
+    return await listenFor(server, runtime, address, options)
   } catch (error) {
     throw new StartRefusal([explainBindError(error as SocketError, address, option)])
   }
