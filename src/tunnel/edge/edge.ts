@@ -8,7 +8,7 @@
 import { defaultHttp1Limits } from '../../http1/limits.ts'
 import { defaultHttp2Limits } from '../../http2/limits.ts'
 import type { Address, Handler, Listener, Runtime, Socket, SocketError } from '../../runtime.ts'
-import { createHttpServer, type HttpServer } from '../../server.ts'
+import { createHttpServer, listenFor, type HttpServer } from '../../server.ts'
 import { type Log } from '../../telemetry.ts'
 import { type Timers } from '../../timers.ts'
 import { formatUuid } from '../uuid.ts'
@@ -188,7 +188,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       http2: defaultHttp2Limits,
       scheme: 'http',
     })
-    const listener = await runtime.listen(at, {}, (socket) => server.accept(socket)).catch(namedAfter(at))
+    const listener = await listenFor(server, runtime, at).catch(namedAfter(at))
     doors.push({ server, listener })
     return listener.address
   }
