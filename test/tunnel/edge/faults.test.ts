@@ -434,6 +434,34 @@ describe('over http2', () => {
     expect(scene.edge.connections).toHaveLength(1)
   })
 
+  test('an edge whose servers go away one after the other, under load, loses nothing', async () => {
+    await using scene = await openScene({ protocol: 'http2', servers: 3, connector: { connections: 3 } })
+    await scene.registered(3)
+    await scene.pass(11_000)
+    const { edge } = scene
+    let over = false
+    const statuses: number[] = []
+    const eyeball = async (): Promise<void> => {
+      while (!over) {
+        const answer = await edge.fetch(requestFor('/', { authority: 'a.example' }))
+        await answer.text()
+        statuses.push(answer.status)
+      }
+    }
+    const eyeballs = Promise.all(Array.from({ length: 8 }, eyeball))
+    for (const connection of edge.connections) {
+      const answered = statuses.length
+      connection.goAway()
+      await scene.eventually(() => connection.phase === 'closed')
+      await scene.registered(3)
+      await until(() => statuses.length >= answered + 20)
+    }
+    over = true
+    await eyeballs
+    expect(statuses.filter((status) => status !== 200)).toEqual([])
+    expect(scene.attempts).toHaveLength(6)
+  })
+
   test('an edge that never opens the control stream is given up after 10 s, and another one dialled', async () => {
     await using scene = await openScene({ protocol: 'http2', servers: 2, faults: once({ withholdControl: true }) })
     await until(() => scene.attempts.length === 1 && scene.connector.reports[0]?.state === 'connecting')
