@@ -61,7 +61,7 @@ test('a preface that comes byte by byte is one all the same', async () => {
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
     // Their SETTINGS, a WINDOW_UPDATE, and the acknowledgement of ours.
-    const bytes = await raw.bytes(9 + 30 + 13 + 9)
+    const bytes = await raw.bytes(9 + 36 + 13 + 9)
     expect(bytes.slice(-9)).toEqual(Uint8Array.of(0, 0, 0, 4, 1, 0, 0, 0, 0))
     raw.destroy()
   })
