@@ -95,6 +95,8 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
         : createStateDirectory(files, clock, options.stateDir, options.stateMaxAgeMs),
     onApplied(config) {
       metrics?.configure(config)
+      if (tunnel && config.hasGrpcRoute && options.protocol === 'quic')
+        log.warn('gRPC fails in the tunnel: QUIC streams have no trailers; leave --protocol quic out')
       tunnel?.reconsiderProtocol()
       connectTunnel()
     },

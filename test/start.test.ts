@@ -7,6 +7,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Options } from '../src/options.ts'
 import { StartRefusal } from '../src/control/start-refusal.ts'
 import { createTimers } from '../src/timers.ts'
+import { formatToken } from '../src/tunnel/credentials.ts'
+import { createUuid } from '../src/tunnel/uuid.ts'
 import { clientOn, requestFor } from './http2/rig.ts'
 import { startBackend, type TestBackend } from './support/backend.ts'
 import { createTestAuthority } from './support/certificates.ts'
@@ -238,6 +240,25 @@ describe('pushed configs', () => {
     expect(statuses.length).toBeGreaterThan(8)
     expect(statuses.filter((status) => status !== 200)).toEqual([])
   })
+})
+
+test('a gRPC route in a tunnel that may only use QUIC is warned of', async () => {
+  const tunnelToken = formatToken({
+    accountTag: '0123456789abcdef0123456789abcdef',
+    tunnelId: createUuid(),
+    tunnelSecret: new Uint8Array(32),
+    endpoint: undefined,
+  })
+  const warned = async (protocol: Options['protocol'], hasGrpcRoute: boolean): Promise<boolean> => {
+    const service = await serve({ tunnelToken, protocol, edge: ['127.0.0.1:1'] })
+    await push(service, JSON.stringify({ version: 1, rules: [], hasGrpcRoute }))
+    return service.log.lines.some((line) => line.startsWith('warn: gRPC fails in the tunnel'))
+  }
+  expect([await warned('quic', true), await warned('quic', false), await warned('auto', true)]).toEqual([
+    true,
+    false,
+    false,
+  ])
 })
 
 describe('where routes may lead', () => {
