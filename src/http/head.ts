@@ -92,12 +92,18 @@ export class Head {
     return this.get(lowerName) !== null
   }
 
-  /** All values joined by a comma and a space, or null. RFC 9110 section 5.2. */
-  get(lowerName: string): string | null {
+  /**
+   * All values joined by a comma and a space, or null. RFC 9110 section 5.2.
+   *
+   * @param among the kinds that fields of that name are of, where they are known: other lines are passed by
+   */
+  get(lowerName: string, among = 0): string | null {
     let found: string | null = null
-    if (!this.edits?.removed.includes(lowerName)) {
+    if ((among === 0 || (this.kinds & among) !== 0) && !this.edits?.removed.includes(lowerName)) {
       for (let i = 0; i < this.lines.length; i++) {
-        const at = this.lines[i]! >>> kindBits
+        const line = this.lines[i]!
+        if (among !== 0 && (line & among) === 0) continue
+        const at = line >>> kindBits
         if (this.named(at, lowerName)) {
           const value = this.valueAt(i, at + lowerName.length)
           found = found === null ? value : `${found}, ${value}`

@@ -1,6 +1,7 @@
 /** One exchange as its handler sees it: what Fetch has no place for, on an HTTP/1.1 connection. */
 import type { ProxyError } from '../errors.ts'
 import { checkField } from '../http/head.ts'
+import { added, call, type Listeners } from '../http/listeners.ts'
 import type { Address, Entrance, Exchange, Field, Outcome, Socket, TlsFacts } from '../runtime.ts'
 import type { Timers } from '../timers.ts'
 import type { IncomingBody } from './incoming-body.ts'
@@ -112,16 +113,4 @@ export class ServerExchange implements Exchange {
     call(this.onFinishes, outcome)
     this.onFinishes = undefined
   }
-}
-
-type Listeners<T> = ((value: T) => void) | ((value: T) => void)[] | undefined
-
-function added<T>(listeners: Listeners<T>, listener: (value: T) => void): Listeners<T> {
-  if (listeners === undefined) return listener
-  return typeof listeners === 'function' ? [listeners, listener] : [...listeners, listener]
-}
-
-function call<T>(listeners: Listeners<T>, value: T): void {
-  if (typeof listeners === 'function') listeners(value)
-  else if (listeners) for (const listener of listeners) listener(value)
 }

@@ -1,6 +1,7 @@
 /** One exchange as its handler sees it: what Fetch has no place for, on an HTTP/2 stream. */
 import type { ProxyError } from '../errors.ts'
 import { headOf, kind } from '../http/head.ts'
+import { added, call, type Listeners } from '../http/listeners.ts'
 import type { Address, Entrance, Exchange, Field, Outcome, Socket, TlsFacts } from '../runtime.ts'
 import type { Timers } from '../timers.ts'
 
@@ -29,8 +30,8 @@ export class StreamExchange implements Exchange {
   private readonly writeInformational: (status: number, text: string) => void
   private aborted: ProxyError | undefined
   private over: Outcome | undefined
-  private onAborts: ((error: ProxyError) => void)[] = none
-  private onFinishes: ((outcome: Outcome) => void)[] = none
+  private onAborts: Listeners<ProxyError>
+  private onFinishes: Listeners<Outcome>
 
   constructor(
     socket: Socket,
@@ -85,29 +86,25 @@ export class StreamExchange implements Exchange {
 
   onAbort(listener: (error: ProxyError) => void): void {
     if (this.aborted) listener(this.aborted)
-    else if (!this.over) this.onAborts = [...this.onAborts, listener]
+    else if (!this.over) this.onAborts = added(this.onAborts, listener)
   }
 
   onFinish(listener: (outcome: Outcome) => void): void {
     if (this.over) listener(this.over)
-    else this.onFinishes = [...this.onFinishes, listener]
+    else this.onFinishes = added(this.onFinishes, listener)
   }
 
   abort(error: ProxyError): void {
     if (this.aborted || this.over) return
     this.aborted = error
-    const listeners = this.onAborts
-    this.onAborts = none
-    for (const listener of listeners) listener(error)
+    call(this.onAborts, error)
+    this.onAborts = undefined
   }
 
   finish(outcome: Outcome): void {
     if (this.over) return
     this.over = outcome
-    const listeners = this.onFinishes
-    this.onFinishes = none
-    for (const listener of listeners) listener(outcome)
+    call(this.onFinishes, outcome)
+    this.onFinishes = undefined
   }
 }
-
-const none: never[] = []

@@ -41,6 +41,25 @@ export interface ClientPolicy {
 
 const claims = kind.forwarded | kind.cloudflare
 
+interface EdgeClient {
+  readonly claimed: string
+  readonly proto: string | null
+  readonly authority: string
+  readonly facts: ClientFacts
+}
+
+const recentSlots = 256
+/** What is remembered may be a part of the head's text, and then holds all of it. */
+const recentHeadLength = 4_096
+
+function slotOf(address: string): number {
+  const { length } = address
+  return (
+    (address.charCodeAt(length - 1) * 31 + address.charCodeAt(length - 2) * 7 + address.charCodeAt(length - 3)) &
+    (recentSlots - 1)
+  )
+}
+
 /** @throws TypeError for what is neither an address nor a CIDR range */
 export function createClientPolicy(options: TrustOptions): ClientPolicy {
   const ranges = options.trustedProxies.map(parseRange)
@@ -54,6 +73,9 @@ export function createClientPolicy(options: TrustOptions): ClientPolicy {
   /** By the socket's own Address object: the same for every request of a connection. */
   const peers = new WeakMap<Address, { readonly trusted: boolean; authority: string; facts: ClientFacts | undefined }>()
 
+  /** Of the clients of the edge, which come in runs: those who were last at each slot. */
+  const recent: (EdgeClient | undefined)[] = Array.from({ length: recentSlots })
+
   function strangerFacts(address: string, scheme: 'http' | 'https', authority: string): ClientFacts {
     const lines = forwardedLines(address === '' ? [] : [address], scheme, authority) + via
     return { address, scheme, disbelieved: claims, dropped: claims, lines }
@@ -61,11 +83,18 @@ export function createClientPolicy(options: TrustOptions): ClientPolicy {
 
   /** The edge names the client; its own address is of no use to anybody. */
   function edgeFacts(exchange: Exchange, head: Head, authority: string): ClientFacts {
-    const claimed = head.get('cf-connecting-ip') ?? ''
-    const address = ipaddr.isValid(claimed) ? claimed : hostOfPeer(exchange)
-    const scheme = schemeOf(head.get('x-forwarded-proto')) ?? 'https'
+    const claimed = head.get('cf-connecting-ip', kind.cloudflare) ?? ''
+    const proto = head.get('x-forwarded-proto', kind.forwarded)
+    const slot = slotOf(claimed)
+    const last = recent[slot]
+    if (last?.claimed === claimed && last.proto === proto && last.authority === authority) return last.facts
+    const named = ipaddr.isValid(claimed)
+    const address = named ? claimed : hostOfPeer(exchange)
+    const scheme = schemeOf(proto) ?? 'https'
     const lines = forwardedLines(address === '' ? [] : [address], scheme, authority) + via
-    return { address, scheme, disbelieved: 0, dropped: kind.forwarded, lines }
+    const facts: ClientFacts = { address, scheme, disbelieved: 0, dropped: kind.forwarded, lines }
+    if (named && head.text.length <= recentHeadLength) recent[slot] = { claimed, proto, authority, facts }
+    return facts
   }
 
   /** Behind a proxy that we trust: its word is passed on, and the proxy itself appended. */
