@@ -10,11 +10,14 @@ export interface Judgement {
 }
 
 const lowest = (values: readonly number[]): number => Math.min(...values)
+const highest = (values: readonly number[]): number => Math.max(...values)
 const middle = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN
 
 /**
- * Compares the last third of the time under load with the first, once a fifth has passed for warming up. Memory by its lows,
- * since what lies between two collections is not a leak; files and connections by their medians.
+ * Compares the last third of the time under load with the first, once a fifth has passed for warming up. The heap by its
+ * lows, since what lies between two collections is not a leak. Resident memory by its highs: it only falls when a full
+ * collection gives pages back, and whether a third has one is chance; what leaks lifts the highs as well. Files and
+ * connections by their medians.
  *
  * @throws when there are too few readings to say anything
  */
@@ -37,8 +40,8 @@ export function judgeGrowth(readings: readonly Reading[]): Judgement[] {
     return [{ what, early, late, limit, holds: late <= limit }]
   }
   return [
-    ...compare('resident MiB', (each) => each.residentMib, lowest, 1.1, 4),
-    ...compare('heap MiB', (each) => each.heapMib, lowest, 1.1, 2),
+    ...compare('resident MiB, at most', (each) => each.residentMib, highest, 1.1, 4),
+    ...compare('heap MiB, at least', (each) => each.heapMib, lowest, 1.1, 2),
     ...compare('open files', (each) => each.files, middle, 1.1, 8),
     ...compare('client connections', (each) => each.downstream, middle, 1.1, 8),
     ...compare('backend connections', (each) => each.upstream, middle, 1.1, 8),

@@ -1,7 +1,7 @@
 /** One exchange as its handler sees it: what Fetch has no place for, on an HTTP/1.1 connection. */
 import type { ProxyError } from '../errors.ts'
 import { checkField } from '../http/head.ts'
-import { added, call, type Listeners } from '../http/listeners.ts'
+import { added, call } from '../http/listeners.ts'
 import type { Address, Entrance, Exchange, Field, Outcome, Socket, TlsFacts } from '../runtime.ts'
 import type { Timers } from '../timers.ts'
 import type { IncomingBody } from './incoming-body.ts'

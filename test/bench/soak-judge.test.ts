@@ -24,8 +24,9 @@ test.each<[string, (i: number) => Partial<Reading>, string[]]>([
   ['what stays as it is, holds', () => ({}), []],
   ['what swings between two collections, holds', (i) => ({ heapMib: 20 + (i % 5) * 10 }), []],
   ['what grows while warming up only, holds', (i) => ({ residentMib: Math.min(120, 60 + i * 10) }), []],
-  ['half a MiB of heap per reading is a leak', (i) => ({ heapMib: 20 + i / 2 }), ['heap MiB']],
-  ['a MiB of memory outside of the heap per reading, too', (i) => ({ residentMib: 80 + i }), ['resident MiB']],
+  ['half a MiB of heap per reading is a leak', (i) => ({ heapMib: 20 + i / 2 }), ['heap MiB, at least']],
+  ['a MiB of memory outside of the heap per reading, too', (i) => ({ residentMib: 80 + i }), ['resident MiB, at most']],
+  ['pages that one third gave back and the other did not, hold', (i) => ({ residentMib: i === 12 ? 40 : 80 }), []],
   ['a file per reading is a leak', (i) => ({ files: 60 + i }), ['open files']],
   ['a kept client connection per reading is one', (i) => ({ downstream: 30 + i }), ['client connections']],
   ['a kept backend connection per reading is one', (i) => ({ upstream: 20 + i }), ['backend connections']],
@@ -33,7 +34,7 @@ test.each<[string, (i: number) => Partial<Reading>, string[]]>([
 
 test('a heap that nobody tells is not judged', () => {
   const untold = run(() => ({})).map(({ heapMib: _, ...rest }): Reading => rest)
-  expect(judgeGrowth(untold).map((each) => each.what)).not.toContain('heap MiB')
+  expect(judgeGrowth(untold).map((each) => each.what)).not.toContain('heap MiB, at least')
 })
 
 test('too few readings are no verdict', () => expect(() => judgeGrowth([reading(), reading()])).toThrow(/too short/))
