@@ -27,7 +27,7 @@ Usage: npm run bench -- [options]
   --variants NAME,…   which rows (default: every one that this machine has)
   --rounds N          alternated rounds, forward and backward in turn (default 4)
   --seconds N         of each measurement, whole seconds (default 3)
-  --warmup N          seconds of load before each measurement (default 2)
+  --warmup N          seconds of load before each measurement (default 5)
   --proxy-core N      core of the proxy (default 0)
   --load-core N       core of client and backend (default 1)
   --json FILE         where the result goes (default bench/results/<time>.json)
@@ -45,7 +45,7 @@ export function readOptions(argv: readonly string[]): Options {
       variants: { type: 'string' },
       rounds: { type: 'string', default: '4' },
       seconds: { type: 'string', default: '3' },
-      warmup: { type: 'string', default: '2' },
+      warmup: { type: 'string', default: '5' },
       'proxy-core': { type: 'string', default: '0' },
       'load-core': { type: 'string', default: '1' },
       json: { type: 'string' },
