@@ -9,7 +9,7 @@ const floors: readonly (readonly string[])[] = [
   ['runtime.ts', 'errors.ts', 'options.ts', 'options', 'telemetry.ts', 'timers.ts', 'http', 'config'],
   ['http1', 'http2', 'gateway', 'routing', 'filters'],
   ['server.ts'],
-  ['tunnel', 'tunnel/edge', 'push', 'backends', 'sources'],
+  ['tunnel', 'tunnel/edge', 'backends', 'sources'],
   ['proxy'],
   ['admin', 'control', 'observe'],
   ['start.ts'],
@@ -28,7 +28,7 @@ const librariesOfSrc: Readonly<Record<string, readonly string[]>> = {
   'ipaddr.js': ['options', 'http', 'config', 'gateway', 'backends', 'tunnel', 'proxy', 'admin', 'start.ts', 'cli'],
   re2js: ['config', 'routing'],
   'reflect-metadata': ['tunnel/edge'],
-  valibot: ['config', 'push', 'admin'],
+  valibot: ['config', 'admin'],
   yaml: ['gateway', 'start.ts', 'cli'],
   zod: ['options.ts', 'options', 'gateway', 'admin', 'cli'],
 }
