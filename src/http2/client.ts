@@ -158,6 +158,7 @@ export class Http2Connection implements SessionUser {
   }
 
   idle(): void {}
+  silent(): void {}
 
   /** Who sent the requests hears of it anyway: a connection's fault breaks all streams, a stream's breaks its own. */
   fault(reason: string): void {

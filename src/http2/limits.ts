@@ -30,9 +30,9 @@ export interface Http2Limits {
   readonly writeStallTimeoutMs: number
   /** After a GOAWAY that announces the end, until the connection is closed. */
   readonly goawayTimeoutMs: number
-  /** Silence after which the peer is asked for a sign of life; `Infinity` for never. */
+  /** How long after one sign that it hears us the peer is asked for another (PING); `Infinity` for never. */
   readonly pingIntervalMs: number
-  /** How long it may take to give one. */
+  /** How long it may take to give one; five times as long while it talks. */
   readonly pingTimeoutMs: number
   /** Streams that end by a reset, whoever sends it: so many at once, and so many a second after that. */
   readonly resetBurst: number

@@ -35,6 +35,8 @@ export interface Http2ServerOptions extends ExchangeOptions {
   readonly onError?: (error: ProxyError, peer: Address) => void
   /** Told once of each client that opens no more streams (GOAWAY); those that run are finished. */
   readonly onGoAway?: () => void
+  /** Told of each client that is given up because it gives no sign of life. */
+  readonly onSilent?: () => void
 }
 
 export interface Http2Server {
@@ -115,6 +117,10 @@ class ServerConnection implements SessionUser {
 
   ready(): void {}
   idle(): void {}
+
+  silent(): void {
+    this.options.onSilent?.()
+  }
 
   leaving(): void {
     // Where it is not usable any more, it is we who leave.

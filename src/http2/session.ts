@@ -54,6 +54,8 @@ export interface SessionUser {
   leaving(): void
   /** The last stream is over. */
   idle(): void
+  /** Nothing, or no answer, was heard of the peer for too long; the connection is given up. */
+  silent(): void
   /** The peer broke the rules, of a stream or of all. */
   fault(reason: string): void
   /** The connection is over, and so are its streams. Once, and last. */
@@ -69,6 +71,8 @@ export interface RequestPseudo {
 
 type Phase = 'preface' | 'settings' | 'open' | 'closing' | 'closed'
 
+/** PINGs' time limits that a peer may let pass unanswered while it talks. */
+const deafAfter = 4
 /** Streams that ended by a reset, of which late frames may still come. */
 const maxRemembered = 1_024
 /** Smaller increments move next to nothing. */
@@ -123,7 +127,9 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   private blockSelfDependent = false
   private fragments: Uint8Array[] = []
   private fragmentBytes = 0
-  private pinged = false
+  /** PINGs' time limits that have passed without an answer, and -1 while none is asked for. */
+  private unanswered = -1
+  private talked = false // since our PING
   private leaving: 'no' | 'announced' | 'final' = 'no'
   private lastAccepted = maxStreamId
   private frameAt = 0
@@ -210,7 +216,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
       this.phase = 'settings'
     }
     if (this.phase === 'closing' || this.phase === 'closed') return true
-    this.heard()
+    this.talked = true
     this.reader.read(bytes, at, end)
     return true
   }
@@ -528,7 +534,10 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     else if (end - start !== 8) this.fail(errorCode.frameSize, 'PING of a wrong size')
     else if ((flags & flag.ack) === 0) {
       if (this.spendIdle()) this.writePing(flag.ack, bytes.subarray(start, end))
-    } else if (this.leaving === 'announced' && bytes[start] === farewell[0]) this.sayLast()
+      return
+    }
+    if (this.unanswered >= 0) this.proven()
+    if (this.leaving === 'announced' && bytes[start] === farewell[0]) this.sayLast()
   }
 
   private goaway(streamId: number, bytes: Uint8Array, start: number, end: number): void {
@@ -558,6 +567,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     }
     const increment = readUint31(bytes, start)
     if (increment < smallIncrement && !this.spendIdle()) return
+    if (this.unanswered >= 0) this.proven()
     if (streamId === 0) {
       if (increment === 0) this.fail(errorCode.protocol, 'WINDOW_UPDATE of nothing')
       else if ((this.sendWindow += increment) > maxWindowBytes)
@@ -752,20 +762,24 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
 
   // --- signs of life
 
-  private heard(): void {
-    if (this.limits.pingIntervalMs === Infinity) return
-    this.pinged = false
+  /** The peer takes what we say: it has answered our PING, or made room for more of our data. */
+  private proven(): void {
+    this.unanswered = -1
     this.timers.arm(this.pingTimer, this.limits.pingIntervalMs)
   }
 
   private silence(): void {
-    if (this.pinged) {
-      this.lose('the peer is silent')
+    const { limits, timers } = this
+    if (this.unanswered < 0) this.writePing(0, question)
+    // Who talks is there, and may be slow to read; but who never reads is of no use either.
+    else if (!this.talked || this.unanswered === deafAfter) {
+      this.user.silent()
+      this.lose(this.talked ? 'the peer does not hear us' : 'the peer is silent')
       return
     }
-    this.pinged = true
-    this.writePing(0, question)
-    this.timers.arm(this.pingTimer, this.limits.pingTimeoutMs)
+    this.unanswered++
+    this.talked = false
+    timers.arm(this.pingTimer, limits.pingTimeoutMs)
   }
 
   private outputDrained(): void {

@@ -67,14 +67,15 @@ function serveLink(
   const { timers, handler, configuration, counts, log } = options
   const limits: Http2Limits = { ...edgeHttp2Limits, ...options.limits }
   let finishing = false
+  let silent = false
   const socket = new WatchedSocket(
     dialled,
     () => timers.now(),
     (error) => {
-      const silentMs = timers.now() - socket.heardAtMs
+      const ended = silent ? 'the edge gave no sign of life' : 'the edge closed the connection'
       events.close({
-        reason: error ? describeSocketError(error) : 'the edge closed the connection',
-        silent: error?.code === 'timeout' || silentMs >= limits.pingIntervalMs,
+        reason: error ? describeSocketError(error) : ended,
+        silent: silent || error?.code === 'timeout',
       })
     },
   )
@@ -98,6 +99,7 @@ function serveLink(
     refuse: connectorFailure,
     onError: (error) => log.warn('edge connection: a request failed', { error: describeError(error) }),
     onGoAway: () => events.goAway(),
+    onSilent: () => (silent = true),
   })
   server.accept(socket)
   return {

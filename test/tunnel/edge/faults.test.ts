@@ -462,6 +462,30 @@ describe('over http2', () => {
     expect(scene.attempts).toHaveLength(6)
   })
 
+  test('an edge that goes on talking and hears nothing is borne with for a while, and then given up', async () => {
+    await using scene = await openScene({
+      protocol: 'http2',
+      servers: 2,
+      connector: { http2: { pingIntervalMs: 1_000, pingTimeoutMs: 1_000 } },
+    })
+    await scene.registered()
+    const { connection } = scene
+    connection.freeze('reading')
+    const talkFor = async (ms: number): Promise<void> => {
+      for (let left = ms; left > 0; left -= 200) {
+        connection.configure(1, {}).catch(() => {})
+        await scene.pass(200)
+      }
+    }
+    await talkFor(5_000)
+    expect(scene.connector.ready).toBe(1)
+    await talkFor(3_000)
+    await scene.eventually(() => scene.attempts.length > 1)
+    await scene.eventually(() => scene.connector.ready === 1)
+    expect(scene.attempts).toEqual([0, 1])
+    connection.close()
+  })
+
   test('an edge that never opens the control stream is given up after 10 s, and another one dialled', async () => {
     await using scene = await openScene({ protocol: 'http2', servers: 2, faults: once({ withholdControl: true }) })
     await until(() => scene.attempts.length === 1 && scene.connector.reports[0]?.state === 'connecting')
