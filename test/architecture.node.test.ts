@@ -76,7 +76,7 @@ describe('findViolations', () => {
     ['upstairs from floor 0', 'src/http/request.ts', '../http1/server.ts', 'upstairs'],
     ['from a room to the hallway', 'src/admin/app.ts', '../start.ts', 'upstairs'],
     ['across a floor', 'src/filters/cors.ts', '../routing/table.ts', 'one floor'],
-    ['across a floor, through a folder', 'src/push/replicas/push.ts', '../../backends/pool.ts', 'one floor'],
+    ['across a floor, through a folder', 'src/sources/files/files.ts', '../../backends/pool.ts', 'one floor'],
     ['from the tunnel to the local edge', 'src/tunnel/connector.ts', './edge/edge.ts', 'one floor'],
     ['from a room no floor lists', 'src/utils/strings.ts', '../errors.ts', 'no floor'],
     ['to a room no floor lists', 'src/proxy/proxy.ts', '../utils/strings.ts', 'no floor'],
