@@ -596,4 +596,17 @@ describe('the end of a connection', () => {
     await until(() => over && rig.server.connections.size === 0)
     expect(over).toBe(true)
   })
+
+  test('a peer that goes on talking, and never answers, is given up too', async () => {
+    await using rig = await startHttp2(() => createResponse(200, [], 'ok'), { pingIntervalMs: 50, pingTimeoutMs: 50 })
+    const socket = await rig.dial()
+    let over = false
+    socket.attach({ data: () => true, drain() {}, end: () => (over = true), close: () => (over = true) })
+    const settings = '\0\0\0\x04\0\0\0\0\0'
+    socket.write(`PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${settings}`)
+    const talk = setInterval(() => socket.write('\0\0\x08\x06\0\0\0\0\0question'), 5)
+    await until(() => over && rig.server.connections.size === 0)
+    clearInterval(talk)
+    expect(rig.errors).toEqual([])
+  })
 })
