@@ -244,8 +244,13 @@ export interface QuicStream {
   resume(): void
   /** FIN after what has been written. */
   end(): void
-  /** RESET_STREAM with code 0. Never a FIN: a runtime that cannot reset leaves our half without an end. */
-  reset(): void
+  /**
+   * RESET_STREAM with code 0. A runtime that cannot reset leaves our half without an end, since what was broken off must
+   * not look whole; unless the peer is sure to see that.
+   *
+   * @param isEvident an end here would be too early, and the peer knows: less than was declared, or not even a head
+   */
+  reset(isEvident?: boolean): void
   /** STOP_SENDING with code 0, where the peer has not ended its half. */
   stopReading(): void
 }
@@ -317,6 +322,8 @@ export interface Runtime {
     options: QuicListenOptions,
     accept: (connection: QuicConnection) => void,
   ): Promise<QuicListener>
+  /** Why QUIC here is for those who ask for it alone: what is wrong with it, for a log. Absent where nothing is. */
+  readonly quicReservation?: string
   readonly resolver: Resolver
   readonly files: Files
   readonly clock: Clock

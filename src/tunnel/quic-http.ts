@@ -1,5 +1,6 @@
 import { isAuthority, isFieldValue, isTarget, isToken } from '../http/fields.ts'
 import { type Field } from '../runtime.ts'
+import { fitsHead } from './large-head.ts'
 import { upgradeName } from './request-class.ts'
 import { type ConnectRequest, type ConnectResponse, type Metadata } from './stream-metadata.ts'
 
@@ -56,6 +57,7 @@ export function readQuicRequest(request: ConnectRequest): QuicRequest | { readon
   const { scheme, target } = place
   // The stream carries the body itself: a transfer coding has been taken off already.
   const kept = fields.filter(([name]) => !isField(name, 'transfer-encoding') && !isField(name, 'host'))
+  if (!fitsHead(kept)) return { error: 'the header section is too large' }
   return { method, authority, scheme, target, fields: kept, isWebSocket, body }
 }
 

@@ -5,7 +5,6 @@
  */
 import { describeError, errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
 import { type Body, type BodySink } from '../http/body.ts'
-import { headOf } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
 import { asEngineResponse } from '../http/response.ts'
@@ -15,6 +14,7 @@ import { type Address, type Exchange, type Field, type Handler, type Outcome, ty
 import { type Log } from '../telemetry.ts'
 import { type Timers } from '../timers.ts'
 import { answerFields, isBodiless, switchFields } from './answer-fields.ts'
+import { largeHeadOf } from './large-head.ts'
 import { type QuicRequest, readQuicRequest, writeQuicFailure, writeQuicResponse } from './quic-http.ts'
 import { QuicStreamBody } from './quic-stream-body.ts'
 import { type RequestCounts } from './request-counts.ts'
@@ -95,7 +95,7 @@ class ServedStream implements DataStream, Exchange {
 
   constructor(stream: QuicStream, asked: QuicRequest, options: QuicRequestOptions) {
     const { method, target, authority, fields, isWebSocket, body } = asked
-    const head = headOf(isWebSocket ? handshakeFields(fields) : fields.filter(isForwarded))
+    const head = largeHeadOf(isWebSocket ? handshakeFields(fields) : fields.filter(isForwarded))
     this.stream = stream
     this.options = options
     this.method = method
@@ -104,8 +104,8 @@ class ServedStream implements DataStream, Exchange {
     this.startedAtMs = options.timers.now()
     this.peer = options.peer
     this.local = options.local
-    this.incoming =
-      body.kind === 'none' ? undefined : new QuicStreamBody(stream, body.kind === 'length' ? body.bytes : undefined)
+    const length = body.kind === 'length' ? body.bytes : undefined
+    this.incoming = body.kind === 'none' ? undefined : new QuicStreamBody(stream, length, { kind: 'downstream-gone' })
     const holder = new BodyHolder(isWebSocket ? undefined : this.incoming)
     this.request = new EngineRequest(method, target, authority, this.scheme, head, holder, this)
     this.finishes.push(options.begin())
@@ -150,7 +150,7 @@ class ServedStream implements DataStream, Exchange {
     this.incoming?.fail(error)
     this.answer?.cancel(error)
     for (const listener of this.aborts.splice(0)) listener(error)
-    this.stream.reset()
+    this.breakOff()
     this.finish(error)
   }
 
@@ -240,13 +240,18 @@ class ServedStream implements DataStream, Exchange {
       },
       fail: (error) => {
         if (this.over) return
-        // Half an answer must not look like a whole one.
-        this.stream.reset()
+        this.breakOff()
         this.incoming?.cancel()
         this.finish(error)
       },
     }
     body.start(sink)
+  }
+
+  /** Half an answer must not look like a whole one. */
+  private breakOff(): void {
+    const length = this.answer?.length
+    this.stream.reset(!this.answered || (length !== undefined && this.sent < length))
   }
 
   private complete(): void {
@@ -262,7 +267,7 @@ class ServedStream implements DataStream, Exchange {
     this.failure = error
     this.incoming?.cancel()
     if (this.answered || error.kind === 'downstream-gone') {
-      this.stream.reset()
+      this.breakOff()
       this.finish(error)
       return
     }

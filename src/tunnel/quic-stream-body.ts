@@ -1,4 +1,4 @@
-/** The body of a request that came on a QUIC stream: raw bytes up to FIN, or to the length that was declared. */
+/** A body that comes on a QUIC stream: raw bytes up to FIN, or to the length that was declared. */
 import { type ProxyError } from '../errors.ts'
 import { type Body, type BodySink } from '../http/body.ts'
 import { type QuicStream } from '../runtime.ts'
@@ -9,6 +9,7 @@ export class QuicStreamBody implements Body {
   /** The stream's half has been read to its end, or nobody reads it any more. */
   over = false
   private readonly stream: QuicStream
+  private readonly broken: ProxyError
   private sink: BodySink | undefined
   /** Bytes that the stream lends us until `resume`. */
   private kept: { readonly bytes: Uint8Array; readonly start: number; readonly end: number } | undefined
@@ -20,9 +21,11 @@ export class QuicStreamBody implements Body {
   private error: ProxyError | undefined
   private told = false
 
-  constructor(stream: QuicStream, length: number | undefined) {
+  /** @param broken what an end before the declared length means */
+  constructor(stream: QuicStream, length: number | undefined, broken: ProxyError) {
     this.stream = stream
     this.length = length
+    this.broken = broken
   }
 
   start(sink: BodySink): void {
@@ -70,7 +73,7 @@ export class QuicStreamBody implements Body {
   end(): void {
     this.over = true
     if (this.length !== undefined && this.received < this.length) {
-      this.fail({ kind: 'downstream-gone' })
+      this.fail(this.broken)
       return
     }
     this.ended = true

@@ -53,6 +53,11 @@ const keepAliveMs = 1_000
 const rpcStreamTimeoutMs = 5_000
 /** From a stream's first byte to the end of its opening. */
 const openingTimeoutMs = 10_000
+/**
+ * A close throws away what has not arrived, and nothing says what has. After the last answer the edge closes, which
+ * knows; where it does not, we wait so long.
+ */
+const lingerMs = 2_000
 
 export function createQuicTransport(options: QuicTransportOptions): EdgeTransport {
   const { timers, configuration } = options
@@ -100,15 +105,21 @@ function runLink(
   let active = 0
   let finishing = false
   let closed = false
+  const lingering = createTimerEntry(() => connection.close())
 
   const begin = (): ((end: { readonly status: number; bytesReceived: number; bytesSent: number }) => void) => {
     active++
+    timers.remove(lingering)
     const over = countRequest(counts, connIndex, active)
     return (end) => {
       active--
       over(end)
-      if (finishing && active === 0) connection.close()
+      settle()
     }
+  }
+
+  function settle(): void {
+    if (finishing && active === 0 && !closed) timers.arm(lingering, lingerMs)
   }
 
   connection.attach({
@@ -116,6 +127,7 @@ function runLink(
     close(error) {
       if (closed) return
       closed = true
+      timers.remove(lingering)
       events.close({
         reason: error ? describeSocketError(error) : 'the edge closed the connection',
         silent: error?.code === 'timeout',
@@ -136,7 +148,7 @@ function runLink(
     const giveUp = (): void => {
       given = true
       timers.remove(timer)
-      stream.reset()
+      stream.reset(true)
       stream.stopReading()
     }
     const timer = createTimerEntry(() => (rpc ? rpc.close() : giveUp()))
@@ -207,7 +219,7 @@ function runLink(
     finish(how) {
       finishing = true
       if (how === 'end') for (const session of sessions) session.close(goingAway)
-      if (active === 0) connection.close()
+      settle()
     },
     destroy: () => connection.close(),
   }

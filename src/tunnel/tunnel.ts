@@ -79,6 +79,7 @@ export function createTunnel(options: TunnelOptions): Tunnel {
   const quic = runtime.connectQuic
     ? createQuicTransport({ ...common, connectQuic: (to, how) => runtime.connectQuic!(to, how) })
     : undefined
+  const reservation = quic ? runtime.quicReservation : 'this runtime has no QUIC'
   const transports: Readonly<Record<Transport, EdgeTransport>> = { http2, quic: quic ?? http2 }
   const percentages = createPercentageSource({ txt: (name) => runtime.resolver.txt(name), now: () => timers.now() })
   const threshold = accountThreshold(credentials.accountTag)
@@ -88,13 +89,15 @@ export function createTunnel(options: TunnelOptions): Tunnel {
   async function choose(): Promise<ProtocolChoice> {
     // A token given directly starts with QUIC, whatever the percentages.
     const asks = options.protocol === 'auto' && options.credentialOrigin !== 'token' && options.edge.length === 0
-    if (options.protocol === 'auto' && quic === undefined && !said) {
+    if (reservation !== undefined && !said) {
       said = true
-      log.info('this runtime has no QUIC; the tunnel uses HTTP/2', { runtime: runtime.name })
+      const about = { runtime: runtime.name, reason: reservation }
+      if (options.protocol === 'auto') log.info('the tunnel uses HTTP/2', about)
+      else if (options.protocol === 'quic') log.warn('QUIC has its faults on this runtime', about)
     }
     return chooseProtocol({
       setting: options.protocol,
-      quicAvailable: quic !== undefined,
+      quicAvailable: reservation === undefined,
       needsTrailers: options.needsTrailers(),
       percentages: asks ? await percentages.get() : undefined,
       threshold,

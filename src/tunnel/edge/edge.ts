@@ -7,7 +7,7 @@
  */
 import { defaultHttp1Limits } from '../../http1/limits.ts'
 import { defaultHttp2Limits } from '../../http2/limits.ts'
-import type { Address, Handler, Listener, Runtime, Socket, SocketError } from '../../runtime.ts'
+import type { Address, Handler, Listener, Runtime, SocketError } from '../../runtime.ts'
 import { createHttpServer, listenFor, type HttpServer } from '../../server.ts'
 import { type Log } from '../../telemetry.ts'
 import { type Timers } from '../../timers.ts'
@@ -18,6 +18,8 @@ import { type ConnectorConnection, openConnection, type PushResult } from './con
 import { type ConnectionFaults } from './faults.ts'
 import { createFront, type EyeballFetch } from './front.ts'
 import { openHttp2Link } from './http2-link.ts'
+import { type ConnectorLink, type LinkEvents } from './link.ts'
+import { openQuicLink } from './quic-link.ts'
 import { createRegistrar, type Registered } from './registrar.ts'
 import { type EdgeServer, startServer } from './server.ts'
 import { createTunnels, type Tunnel, type TunnelOptions } from './tunnels.ts'
@@ -124,32 +126,29 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   })
   const fetch = createFront({ tunnels, connections, location, random, log })
 
-  function accept(socket: Socket, server: number): void {
+  function accept(server: number, open: (faults: ConnectionFaults, events: LinkEvents) => ConnectorLink): void {
     const faults = edge.plan({ server, attempt: attempts++ }) ?? {}
-    const { pace } = faults
-    const connection = openConnection(
-      (events) => openHttp2Link(socket, { timers, afterTurn: (f) => runtime.afterTurn(f), report, pace }, events),
-      {
-        server,
-        timers,
-        random,
-        faults,
-        registrationTimeoutMs: options.registrationTimeoutMs ?? 10_000,
-        report,
-        register: (params) => registrar.register(params, server, registered()),
-        onRegistered: ({ tunnel, registration, id }) =>
-          log.info('connection registered', {
-            tunnel: tunnel?.id,
-            connIndex: registration?.connIndex,
-            connection: id,
-            server,
-          }),
-        onClose(closed) {
-          connections.delete(closed)
-          log.info('connection closed', { connection: closed.id, server, reason: closed.reason })
-        },
+    const connection = openConnection((events) => open(faults, events), {
+      server,
+      timers,
+      random,
+      faults,
+      registrationTimeoutMs: options.registrationTimeoutMs ?? 10_000,
+      report,
+      register: (params) => registrar.register(params, server, registered()),
+      onRegistered: ({ tunnel, registration, id, protocol }) =>
+        log.info('connection registered', {
+          tunnel: tunnel?.id,
+          connIndex: registration?.connIndex,
+          connection: id,
+          protocol,
+          server,
+        }),
+      onClose(closed) {
+        connections.delete(closed)
+        log.info('connection closed', { connection: closed.id, server, reason: closed.reason })
       },
-    )
+    })
     if (connection.phase !== 'closed') connections.add(connection)
   }
 
@@ -203,7 +202,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     }
     for (const connection of connections) connection.close()
     for (const { server } of doors) server.destroy()
-    await Promise.all(closing)
+    await Promise.all([...closing, ...servers.map((server) => server.close())])
   }
 
   /** What connectors answered has reached the eyeballs, too. */
@@ -238,12 +237,28 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
 
   try {
-    const certificate = await authority.issue([edgeNames.http2])
+    const certificates = {
+      http2: await authority.issue([edgeNames.http2]),
+      quic: await authority.issue([edgeNames.quic]),
+    }
+    const afterTurn = (f: () => void): void => runtime.afterTurn(f)
     for (const [index, at] of (options.servers ?? defaultServers).entries()) {
-      const onConnection = (socket: Socket): void => accept(socket, index)
-      const starting = startServer({ index, at, runtime, authority, certificate, report, onConnection })
+      const starting = startServer({
+        index,
+        at,
+        runtime,
+        authority,
+        certificates,
+        report,
+        onConnection: (socket) =>
+          accept(index, ({ pace }, events) => openHttp2Link(socket, { timers, afterTurn, report, pace }, events)),
+        onQuicConnection: (connection) =>
+          accept(index, ({ pace }, events) => openQuicLink(connection, { timers, report, pace }, events)),
+      })
       servers.push(await starting.catch(namedAfter(at)))
     }
+    if (!runtime.listenQuic)
+      log.info('this runtime has no QUIC; connectors come over HTTP/2', { runtime: runtime.name })
     const eyeballs = options.eyeballs && (await open(options.eyeballs, (request, exchange) => fetch(request, exchange)))
     const port = eyeballs?.port
     const api = options.api && (await open(options.api, createEdgeApi({ add: tunnels.add, configure, random, port })))

@@ -1,11 +1,20 @@
 /** One address that connectors dial, with a certificate that is right, or wrong on purpose. */
-import type { Address, Listener, Runtime, Socket, TlsServerOptions } from '../../runtime.ts'
+import type {
+  Address,
+  Listener,
+  QuicConnection,
+  QuicListener,
+  Runtime,
+  Socket,
+  SocketError,
+  TlsServerOptions,
+} from '../../runtime.ts'
 import { type Authority, createAuthority, edgeNames } from './authority.ts'
 import { type ReportViolation } from './link.ts'
 
 export type PresentedCertificate = 'right' | 'wrong-name' | 'unknown-authority'
 
-/** An edge server. Several of them make an edge: a connector has one connection to each. */
+/** An edge server: TCP, and where the runtime has QUIC, UDP of the same port. A connector has one connection to each. */
 export interface EdgeServer {
   readonly index: number
   readonly address: Address
@@ -15,6 +24,13 @@ export interface EdgeServer {
   accept(): Promise<void>
   /** From the next connection on. */
   present(certificate: PresentedCertificate): Promise<void>
+  /** For good. Connections over TCP stay. */
+  close(): Promise<void>
+}
+
+export interface ServerCertificates {
+  readonly http2: TlsServerOptions
+  readonly quic: TlsServerOptions
 }
 
 export interface ServerOptions {
@@ -23,10 +39,11 @@ export interface ServerOptions {
   readonly at: Address
   readonly runtime: Runtime
   readonly authority: Authority
-  /** The right one. */
-  readonly certificate: TlsServerOptions
+  /** The right ones. */
+  readonly certificates: ServerCertificates
   readonly report: ReportViolation
   readonly onConnection: (socket: Socket) => void
+  readonly onQuicConnection: (connection: QuicConnection) => void
 }
 
 /**
@@ -34,13 +51,18 @@ export interface ServerOptions {
  * would take one.
  */
 const neverNegotiated = ['h2', 'http/1.1']
+const quicProtocols = ['argotunnel']
+const quicTimes = { idleTimeoutMs: 5_000, keepAliveMs: 1_000 }
+/** Ports that the system chose for TCP, until one is free for UDP as well. */
+const maxPortAttempts = 10
 
 /** @returns rejects with a SocketError when the address cannot be had */
 export async function startServer(options: ServerOptions): Promise<EdgeServer> {
   const { index, runtime, authority, report } = options
-  let { certificate } = options
+  let { certificates } = options
   let address = options.at
   let listener: Listener | undefined
+  let quic: QuicListener | undefined
 
   function accepted(socket: Socket): void {
     const { alpn, servername } = socket.tls ?? {}
@@ -49,15 +71,51 @@ export async function startServer(options: ServerOptions): Promise<EdgeServer> {
       socket.destroy()
       return
     }
-    // Not every runtime says which name was asked for.
-    if (servername && servername !== edgeNames.http2) report(`tls: the name asked for is ${servername}`)
+    checkName(servername, edgeNames.http2)
     options.onConnection(socket)
+  }
+
+  function acceptedQuic(connection: QuicConnection): void {
+    checkName(connection.tls?.servername, edgeNames.quic)
+    options.onQuicConnection(connection)
+  }
+
+  /** Not every runtime says which name was asked for. */
+  function checkName(asked: string | undefined, right: string): void {
+    if (asked && asked !== right) report(`tls: the name asked for is ${asked}`)
+  }
+
+  async function listenTcp(at: Address): Promise<Listener> {
+    return runtime.listen(at, { tls: { ...certificates.http2, alpn: neverNegotiated } }, accepted)
+  }
+
+  /** UDP is listened at to the end, since a port that connections still use can't be had again; it refuses, rather. */
+  async function listenBoth(): Promise<void> {
+    const { host } = options.at
+    for (let attempt = 1; ; attempt++) {
+      const tcp = await listenTcp(options.at)
+      const at = { host, port: tcp.address.port }
+      try {
+        quic = await runtime.listenQuic?.(at, { tls: presented(), ...quicTimes }, acceptedQuic)
+        listener = tcp
+        address = at
+        return
+      } catch (error) {
+        await tcp.close()
+        const mayDiffer = options.at.port === 0 && (error as SocketError).code === 'busy'
+        if (!mayDiffer || attempt === maxPortAttempts) throw error
+      }
+    }
+  }
+
+  function presented(): TlsServerOptions {
+    return { ...certificates.quic, alpn: quicProtocols }
   }
 
   async function accept(): Promise<void> {
     if (listener) return
-    listener = await runtime.listen(address, { tls: { ...certificate, alpn: neverNegotiated } }, accepted)
-    address = { host: options.at.host, port: listener.address.port }
+    listener = await listenTcp(address)
+    await quic?.present(presented())
   }
 
   async function refuse(): Promise<void> {
@@ -65,16 +123,19 @@ export async function startServer(options: ServerOptions): Promise<EdgeServer> {
     listener = undefined
     // Closing waits for the connections that are there; the port itself is free at once.
     void closing?.close()
-    await Promise.resolve()
+    await quic?.present(undefined)
   }
 
-  async function issueWrong(which: 'wrong-name' | 'unknown-authority'): Promise<TlsServerOptions> {
-    if (which === 'wrong-name') return authority.issue([edgeNames.quic])
-    const stranger = await createAuthority(runtime.clock.wallNow())
-    return stranger.issue([edgeNames.http2])
+  async function issueWrong(which: 'wrong-name' | 'unknown-authority'): Promise<ServerCertificates> {
+    const isNamed = which === 'unknown-authority'
+    const issuer = isNamed ? await createAuthority(runtime.clock.wallNow()) : authority
+    return {
+      http2: await issuer.issue([isNamed ? edgeNames.http2 : edgeNames.quic]),
+      quic: await issuer.issue([isNamed ? edgeNames.quic : edgeNames.http2]),
+    }
   }
 
-  await accept()
+  await listenBoth()
   return {
     index,
     get address() {
@@ -83,10 +144,14 @@ export async function startServer(options: ServerOptions): Promise<EdgeServer> {
     refuse,
     accept,
     async present(which) {
-      certificate = which === 'right' ? options.certificate : await issueWrong(which)
+      certificates = which === 'right' ? options.certificates : await issueWrong(which)
       const wasOpen = listener !== undefined
       await refuse()
       if (wasOpen) await accept()
+    },
+    async close() {
+      await refuse()
+      await quic?.close()
     },
   }
 }

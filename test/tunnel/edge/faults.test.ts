@@ -14,7 +14,7 @@ import {
 import { createCredentials } from '../../../src/tunnel/edge/tunnels.ts'
 import { patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
 import { until } from '../../support/until.ts'
-import { openScene, transports, type Scene } from './scene.ts'
+import { breaksOff, holdsBack, openScene, transports, type Scene } from './scene.ts'
 
 const once =
   (faults: ConnectionFaults) =>
@@ -187,7 +187,7 @@ describe.each(transports)('over %s', (protocol) => {
   })
 
   describe('a connection that is lost', () => {
-    test.each([
+    const losses = [
       ['closed', (scene: Scene) => scene.connection.close()],
       ['reset', (scene: Scene) => scene.connection.close('reset')],
       ['full of garbage', (scene: Scene) => scene.connection.babble()],
@@ -195,27 +195,36 @@ describe.each(transports)('over %s', (protocol) => {
       ['without control stream: reset', (scene: Scene) => scene.connection.loseControl('reset')],
       ['without control stream: aborted', (scene: Scene) => scene.connection.loseControl('abort')],
       ['with garbage on its control stream', (scene: Scene) => scene.connection.loseControl('garbage')],
-    ])('%s: its requests are cancelled, and another one made', async (_, lose) => {
-      const held = holding('/held')
-      await using scene = await openScene({ protocol, handler: held.handler })
-      await scene.registered()
-      const answer = await scene.edge.fetch(requestFor('/held', { authority: 'a.example' }))
-      held.body.push('half')
-      const text = answer.text().then(
-        () => 'whole',
-        () => 'broken',
-      )
-      const { connection } = scene
-      lose(scene)
-      await scene.eventually(() => held.exchange()!.gone)
-      expect(await text).toBe('broken')
-      await scene.eventually(() => connection.phase === 'closed')
-      await scene.registered()
-      expect(scene.attempts).toEqual([0, 0])
-      expect(await textOf(scene)).toBe('200 fine')
-    })
+    ] as const
+    const happens = (name: string): boolean =>
+      // Over QUIC garbage has a stream of its own, which harms nothing else.
+      name === 'full of garbage' ? protocol === 'http2' : breaksOff(protocol) || !name.endsWith('control stream: reset')
 
-    test.each([
+    test.each(losses.filter(([name]) => happens(name)))(
+      '%s: its requests are cancelled, and another one made',
+      async (_, lose) => {
+        const held = holding('/held')
+        await using scene = await openScene({ protocol, handler: held.handler })
+        await scene.registered()
+        const answer = await scene.edge.fetch(requestFor('/held', { authority: 'a.example' }))
+        held.body.push('half')
+        const text = answer.text().then(
+          () => 'whole',
+          () => 'broken',
+        )
+        const { connection } = scene
+        lose(scene)
+        await scene.eventually(() => held.exchange()!.gone)
+        expect(await text).toBe('broken')
+        await scene.eventually(() => connection.phase === 'closed')
+        await scene.registered()
+        expect(scene.attempts).toEqual([0, 0])
+        expect(await textOf(scene)).toBe('200 fine')
+      },
+    )
+
+    // Over QUIC the runtime itself goes on acknowledging; what is silence there is in `quic.test.ts`.
+    test.runIf(protocol === 'http2').each([
       ['says nothing and hears nothing', 'both'],
       ['hears, and says nothing', 'writing'],
       ['hears nothing, and would speak', 'reading'],
@@ -247,7 +256,7 @@ describe.each(transports)('over %s', (protocol) => {
   })
 
   describe('a stream', () => {
-    test('reset while it is answered: that request is cancelled, and no other', async () => {
+    test.runIf(breaksOff(protocol))('reset while it is answered: that request is cancelled, and no other', async () => {
       const held = holding('/held')
       await using scene = await openScene({ protocol, handler: held.handler })
       await scene.registered()
@@ -262,7 +271,7 @@ describe.each(transports)('over %s', (protocol) => {
       expect(scene.attempts).toEqual([0])
     })
 
-    test('reset while its body is sent: the handler hears of it', async () => {
+    test.runIf(breaksOff(protocol))('reset while its body is sent: the handler hears of it', async () => {
       let read: Promise<string> | undefined
       await using scene = await openScene({
         protocol,
@@ -285,38 +294,41 @@ describe.each(transports)('over %s', (protocol) => {
       expect(await textOf(scene)).toBe('200 fine')
     })
 
-    test('that is given no room: its answer is not gathered up, and others flow', async () => {
-      let made = 0
-      const endless: Body = {
-        ...patternBody(1 << 30),
-        start(sink) {
-          const piece = new Uint8Array(65_536)
-          const flow = (): void => {
-            do made += piece.length
-            while (sink.data(piece, 0, piece.length))
-          }
-          this.resume = flow
-          flow()
-        },
-      }
-      await using scene = await openScene({
-        protocol,
-        handler: (request) =>
-          engineRequest(request)!.target === '/endless'
-            ? responseOf(200, '', emptyHead, endless)
-            : responseOf(200, '', emptyHead, patternBody(3_000_000)),
-      })
-      await scene.registered()
-      const leave = new AbortController()
-      const unread = await scene.edge.fetch(new Request('http://a.example/endless', { signal: leave.signal }))
-      for (let times = 0; times < 3; times++) {
-        const answer = await scene.edge.fetch(requestFor('/', { authority: 'a.example' }))
-        expect(await readPattern(answer.body!)).toBe(3_000_000)
-      }
-      expect(unread.status).toBe(200)
-      expect(made).toBeLessThan(16 << 20)
-      leave.abort()
-    })
+    test.runIf(holdsBack(protocol))(
+      'that is given no room: its answer is not gathered up, and others flow',
+      async () => {
+        let made = 0
+        const endless: Body = {
+          ...patternBody(1 << 30),
+          start(sink) {
+            const piece = new Uint8Array(65_536)
+            const flow = (): void => {
+              do made += piece.length
+              while (sink.data(piece, 0, piece.length))
+            }
+            this.resume = flow
+            flow()
+          },
+        }
+        await using scene = await openScene({
+          protocol,
+          handler: (request) =>
+            engineRequest(request)!.target === '/endless'
+              ? responseOf(200, '', emptyHead, endless)
+              : responseOf(200, '', emptyHead, patternBody(3_000_000)),
+        })
+        await scene.registered()
+        const leave = new AbortController()
+        const unread = await scene.edge.fetch(new Request('http://a.example/endless', { signal: leave.signal }))
+        for (let times = 0; times < 3; times++) {
+          const answer = await scene.edge.fetch(requestFor('/', { authority: 'a.example' }))
+          expect(await readPattern(answer.body!)).toBe(3_000_000)
+        }
+        expect(unread.status).toBe(200)
+        expect(made).toBeLessThan(16 << 20)
+        leave.abort()
+      },
+    )
   })
 
   describe('a network that is slow, or cuts where it likes', () => {

@@ -9,12 +9,18 @@ import { type ConnectionFaults } from '../../../src/tunnel/edge/faults.ts'
 import type { Transport } from '../../../src/tunnel/protocol.ts'
 import { createTunnel, type Tunnel, type TunnelOptions } from '../../../src/tunnel/tunnel.ts'
 import { createRecordedLog, type RecordedLog } from '../../support/recorded-log.ts'
-import { runtime } from '../../support/runtime.ts'
+import { quicRuntime as runtime, quicTraits } from '../../support/quic.ts'
 import { until } from '../../support/until.ts'
 import { createManualTimers } from '../manual-timers.ts'
 
 /** Those that this runtime's connector and this edge both speak. */
-export const transports: readonly Transport[] = ['http2']
+export const transports: readonly Transport[] = runtime.connectQuic ? ['http2', 'quic'] : ['http2']
+
+/** Whether both ends can break off a stream at any time, and hear of it. */
+export const breaksOff = (protocol: Transport): boolean =>
+  protocol === 'http2' || (quicTraits.resets && quicTraits.hearsStop)
+/** Whether a reader who takes nothing keeps the writer from writing. */
+export const holdsBack = (protocol: Transport): boolean => protocol === 'http2' || quicTraits.flowControl
 
 export const loopback: Address = { host: '127.0.0.1', port: 0 }
 /** Of the connector's clock, for each turn that a test waits: a machine that is slow has a clock that is slow. */
