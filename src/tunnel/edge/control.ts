@@ -52,7 +52,10 @@ export function serveControl(stream: EdgeControlStream, options: ControlOptions)
       timers,
       // Not 0: a connector that takes that for granted is to fail here and not in production.
       exportId: 1 + Math.floor(options.random() * 0xffff_fffe),
-      onClose: (failure) => options.onClose(describeRpcFailure(failure)),
+      onClose(failure) {
+        if (failure.kind === 'protocol') options.report(`rpc: ${failure.reason}`)
+        options.onClose(describeRpcFailure(failure))
+      },
       methods: [
         serveMethod(registerConnection, (params) => {
           const kept = structuredClone(params)
