@@ -316,6 +316,15 @@ export const optionTable = {
     fallback: minute,
     fallbackText: '1m',
   }),
+  upgradeTimeoutMs: one('Requests', {
+    flag: 'upgrade-timeout',
+    argument: 'DURATION',
+    help: 'How long a backend may take to answer a request for an upgrade, such as a WebSocket.',
+    read: duration(10),
+    fallback: 30 * second,
+    fallbackText: '30s',
+    predecessor: { name: 'PROXY_WS_HANDSHAKE_TIMEOUT', read: positiveDuration() },
+  }),
   upgradeIdleTimeoutMs: one('Requests', {
     flag: 'upgrade-idle-timeout',
     argument: 'DURATION',

@@ -353,6 +353,7 @@ function createProxyOf(
     http1: {
       bodyStallTimeoutMs: options.stallTimeoutMs,
       writeStallTimeoutMs: options.stallTimeoutMs,
+      upgradeTimeoutMs: options.upgradeTimeoutMs,
       upgradeIdleTimeoutMs: options.upgradeIdleTimeoutMs,
     },
   })

@@ -73,7 +73,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
   private readonly options: Http1ClientOptions
   private readonly timers: Timers
   private readonly timer: TimerEntry
-  /** For 100 Continue, then for a backend that takes nothing of the body. */
+  /** For 100 Continue, then for a backend that takes nothing of the body; where there is none, for the answer to an upgrade. */
   private readonly sendTimer: TimerEntry
   private readonly reader = new HeadReader()
   private readonly writer: BodyWriter
@@ -176,6 +176,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     const head = `${request.method} ${request.target} HTTP/1.1\r\nHost: ${request.authority}\r\n${request.head.serialize(dropped | hopByHop)}${tail}\r\n`
     if (!body) {
       this.socket.write(head)
+      if (exchange?.upgrade !== undefined) this.timers.arm(this.sendTimer, this.limits.upgradeTimeoutMs)
     } else if (expects) {
       this.requestBody = body
       this.socket.write(head)
@@ -296,6 +297,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       this.cancelUnsent()
       this.keepAlive = false
     }
+    if (this.exchange?.upgrade !== undefined) this.timers.disarm(this.sendTimer)
     const observer = this.observer!
     this.observer = undefined
     observer.responded(responseOf(head.status, head.reason, head.head, body))
@@ -381,8 +383,10 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
 
   private sendWaited(): void {
     if (this.requestBody) this.beginBody()
-    else if (this.observer)
+    else if (!this.observer) return
+    else if (this.bodyBegun)
       this.abort({ kind: 'upstream', phase: 'send', cause: 'timeout', reason: 'the backend takes no more of the body' })
+    else this.abort({ kind: 'upstream', phase: 'head', cause: 'timeout', reason: 'no answer to the upgrade' })
   }
 
   drain(): void {

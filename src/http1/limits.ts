@@ -26,6 +26,8 @@ export interface Http1Limits {
   readonly drainTimeoutMs: number
   /** How long a client that has sent its FIN is waited for while nothing can be written to it. */
   readonly halfClosedTimeoutMs: number
+  /** From a request for an upgrade to the head of its answer. */
+  readonly upgradeTimeoutMs: number
   /** An upgraded connection without a byte in either direction; `Infinity` for never. */
   readonly upgradeIdleTimeoutMs: number
 }
@@ -43,6 +45,7 @@ export const defaultHttp1Limits: Http1Limits = {
   maxDrainBytes: 1 << 20,
   drainTimeoutMs: 5_000,
   halfClosedTimeoutMs: 500,
+  upgradeTimeoutMs: 30_000,
   upgradeIdleTimeoutMs: Infinity,
 }
 

@@ -34,7 +34,6 @@ export const clampedShare: LenientReader<number> = (text) => {
 export const withoutCounterpart: Readonly<Record<string, string>> = {
   PROXY_TUNNEL_PROTOCOL_WAIT:
     'the tunnel is connected once there is a config, however long that takes, and follows it when gRPC routes come later',
-  PROXY_WS_HANDSHAKE_TIMEOUT: "a route's own timeouts cover the handshake of an upgrade too",
   PROXY_TRACING_ENABLED: 'this version sends no traces',
   PROXY_TRACING_ENDPOINT: 'this version sends no traces',
   PROXY_TRACING_SAMPLE_RATE: 'this version sends no traces',

@@ -21,6 +21,7 @@ export function statusOf(error: ProxyError): number {
     case 'loop':
       return 508
     case 'upstream':
+      if (unanswered(error)) return 504
       return error.phase === 'tls' || error.cause === 'malformed' || error.phase === 'body' ? 502 : 503
     case 'timeout':
       return 504
@@ -59,6 +60,7 @@ function publicText(error: ProxyError): string {
     case 'bad-request':
       return error.reason
     case 'upstream':
+      if (unanswered(error)) return 'gateway timeout'
       return error.phase === 'head' || error.phase === 'body'
         ? 'invalid answer from the backend'
         : 'backend unavailable'
@@ -69,4 +71,9 @@ function publicText(error: ProxyError): string {
     default:
       return describeError(error)
   }
+}
+
+/** Connected to, sent to, and silent. */
+function unanswered(error: Extract<ProxyError, { kind: 'upstream' }>): boolean {
+  return error.phase === 'head' && error.cause === 'timeout'
 }

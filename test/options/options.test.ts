@@ -80,6 +80,7 @@ describe('the table', () => {
       headTimeoutMs: defaultHttp1Limits.headTimeoutMs,
       idleTimeoutMs: defaultHttp1Limits.idleTimeoutMs,
       stallTimeoutMs: defaultHttp1Limits.bodyStallTimeoutMs,
+      upgradeTimeoutMs: defaultHttp1Limits.upgradeTimeoutMs,
       upgradeIdleTimeoutMs: defaultHttp1Limits.upgradeIdleTimeoutMs,
       connectTimeoutMs: defaultPoolLimits.connectTimeoutMs,
       backendIdleTimeoutMs: defaultPoolLimits.idleTimeoutMs,
@@ -209,6 +210,7 @@ describe("the predecessor's environment, read as it read it", () => {
     ['PROXY_ACCESS_LOG_STRIP_QUERY', 'true', 'accessLogQuery', false],
     ['PROXY_ACCESS_LOG_STRIP_QUERY', 'false', 'accessLogQuery', true],
     ['PROXY_WS_DIAL_TIMEOUT', '2s', 'connectTimeoutMs', 2000],
+    ['PROXY_WS_HANDSHAKE_TIMEOUT', '1.5s', 'upgradeTimeoutMs', 1500],
   ])('%s=%s', (name, text, option, value) => {
     const { options, warnings } = readOptions({}, { [name]: text })
     expect(options![option]).toEqual(value)
@@ -220,6 +222,7 @@ describe("the predecessor's environment, read as it read it", () => {
     ['PROXY_GRACE_PERIOD', '0s', 'gracePeriodMs'],
     ['PROXY_ACCESS_LOG_SAMPLING_RATE', 'half', 'accessLogSampling'],
     ['PROXY_WS_DIAL_TIMEOUT', '-1s', 'connectTimeoutMs'],
+    ['PROXY_WS_HANDSHAKE_TIMEOUT', '0s', 'upgradeTimeoutMs'],
   ])('%s=%s warns and takes the default', (name, text, option) => {
     const { options, warnings } = readOptions({}, { [name]: text })
     expect(options![option]).toEqual(defaultOptions()[option])

@@ -219,3 +219,26 @@ test('a stuck reader holds the writer back, and no more than buffers in between'
   expect(wrote).toBeLessThan(200) // 51 MB
   client.destroy()
 })
+
+test('a backend that does not answer the handshake is given up; an answer of another kind ends the limit', async () => {
+  await using silent = await startRawBackend(() => {})
+  await using first = await startProxy(toBackend(silent.url), { http1: { upgradeTimeoutMs: 60 } })
+  const client = await connectRaw(first.address)
+  client.write(asks())
+  expect((await client.answer()).status).toBe(504)
+  expect((await first.recorded(1))[0]?.error).toMatchObject({ kind: 'upstream', phase: 'head', cause: 'timeout' })
+  await until(() => silent.open === 0)
+
+  const slow = Promise.withResolvers<void>()
+  await using refusing = await startRawBackend(async (peer) => {
+    await readHead(peer)
+    peer.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nno')
+    await slow.promise
+    peer.write('pe')
+  })
+  await using second = await startProxy(toBackend(refusing.url), { http1: { upgradeTimeoutMs: 60 } })
+  const refused = await connectRaw(second.address)
+  refused.write(asks())
+  setTimeout(slow.resolve, 150)
+  expect((await refused.answer()).text).toBe('nope')
+})
