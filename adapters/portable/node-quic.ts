@@ -28,10 +28,12 @@ export interface NodeQuicOptions {
   readonly unread?: { readonly streamBytes: number; readonly connectionBytes: number }
 }
 
-/** Empty where the runtime has none. */
-export function nodeQuic(options: NodeQuicOptions = {}): Pick<Runtime, 'connectQuic' | 'listenQuic'> {
+/** @returns undefined where the runtime has none */
+export function nodeQuic(
+  options: NodeQuicOptions = {},
+): Required<Pick<Runtime, 'connectQuic' | 'listenQuic'>> | undefined {
   const { features } = process as { features: { readonly quic?: boolean } }
-  if (features.quic !== true) return {}
+  if (features.quic !== true) return undefined
   return {
     connectQuic: (to, how) => inOurWords(async () => connectQuic(await load(), to, how, options)),
     listenQuic: (at, how, accept) => inOurWords(async () => listenQuic(await load(), at, how, accept, options)),
