@@ -1,15 +1,20 @@
-/** QUIC by the optional package `@matrixai/quic`, as long as Node has none of its own. */
+/** QUIC: Node's own where it is built with it, else by the optional package `@matrixai/quic`. */
 import type { Runtime } from '../../src/runtime.ts'
 import { loadQuiche } from './quiche/binding.ts'
 
-export type Quic = Required<Pick<Runtime, 'connectQuic' | 'listenQuic'>>
+export type Quic = Pick<Runtime, 'connectQuic' | 'listenQuic'>
 
 /**
- * What drives the binding is loaded by the first connection: few need it.
+ * What drives either is loaded where it is wanted, and the driver of the binding by the first connection: few need it.
  *
- * @returns undefined where the package is not installed; or why it cannot be used
+ * @returns undefined where Node has none and the package is not installed; or why it cannot be used
  */
-export function findQuic(): Quic | { readonly reason: string } | undefined {
+export async function findQuic(): Promise<Quic | { readonly reason: string } | undefined> {
+  const { features } = process as { features: { readonly quic?: boolean } }
+  if (features.quic === true) {
+    const { nodeQuic } = await import('../portable/node-quic.ts')
+    return nodeQuic()
+  }
   const quiche = loadQuiche(import.meta.url)
   if (!quiche || 'reason' in quiche) return quiche
   return {

@@ -3,17 +3,27 @@ import type { OwnBuffer } from '../portable/net-socket.ts'
 import type { OpenedRuntime } from '../portable/program.ts'
 import { createRuntime } from '../portable/runtime.ts'
 import { fastSockets } from './fast-sockets.ts'
+import { findQuic } from './quic.ts'
 
 const readBytes = 65_536
 
-/** With sockets on the stream handle where they pass their self-test, else on public `node:net` alone. */
+/**
+ * With sockets on the stream handle where they pass their self-test, else on public `node:net` alone; with QUIC where it
+ * is to be had.
+ */
 export async function openRuntime(options: { readonly fastSockets: boolean }): Promise<OpenedRuntime> {
-  const { node } = process.versions
-  const plain = (): OpenedRuntime['runtime'] => createRuntime('node', node, { reclaim, ownBuffer: createOwnBuffer })
-  if (!options.fastSockets) return { runtime: plain() }
-  const found = await fastSockets()
-  if ('dial' in found) return { runtime: createRuntime('node', node, { reclaim, ...found.dial }) }
-  return { runtime: plain(), note: `fast sockets are off: ${found.reason}` }
+  const sockets = options.fastSockets ? await fastSockets() : undefined
+  const quic = await findQuic()
+  const dial = sockets && 'dial' in sockets ? sockets.dial : { ownBuffer: createOwnBuffer }
+  const runtime = createRuntime('node', process.versions.node, { reclaim, ...dial })
+  const notes = [
+    ...(sockets && 'reason' in sockets ? [`fast sockets are off: ${sockets.reason}`] : []),
+    ...(quic && 'reason' in quic ? [`QUIC is off: ${quic.reason}`] : []),
+  ]
+  return {
+    runtime: quic && !('reason' in quic) ? { ...runtime, ...quic } : runtime,
+    ...(notes.length > 0 ? { note: notes.join('; ') } : {}),
+  }
 }
 
 function createOwnBuffer(): OwnBuffer {

@@ -6,20 +6,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
-import { findQuic, type Quic } from '../../../adapters/node/quic.ts'
+import { findQuic } from '../../../adapters/node/quic.ts'
 import { loadQuiche } from '../../../adapters/node/quiche/binding.ts'
-import type { Address, QuicConnection, QuicListener, QuicStream, SocketError } from '../../../src/runtime.ts'
+import type { Address, QuicConnection, QuicListener, QuicStream, Runtime, SocketError } from '../../../src/runtime.ts'
 import { createTestAuthority } from '../../support/certificates.ts'
 import { until } from '../../support/until.ts'
 
 /** What the package has binaries for; elsewhere there is nothing to test but that. */
 const machines = ['darwin-arm64', 'darwin-x64', 'linux-x64', 'win32-x64']
 const hasBinary = machines.includes(`${process.platform}-${process.arch}`)
-const found = findQuic()
+const found = await findQuic()
 if (hasBinary && (!found || 'reason' in found)) {
   throw new Error(`there should be QUIC: ${found?.reason ?? 'the package is not installed'}`)
 }
-const { connectQuic, listenQuic } = (found ?? {}) as Quic
+const { connectQuic, listenQuic } = (found ?? {}) as Required<Pick<Runtime, 'connectQuic' | 'listenQuic'>>
 
 const servername = 'edge.example.com'
 const alpn = ['tunnel']
