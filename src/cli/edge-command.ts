@@ -88,14 +88,16 @@ const tokenIn = (directory: string): string => `${directory}/token`
 function advise(edge: Edge, directory: string): string {
   const dial = edge.servers.map(({ address }) => `--edge ${formatAddress(address)}`).join(' ')
   const trust = `--edge-ca ${certificateIn(directory)}`
+  // A connector that tries QUIC where there is none has to wait for an answer that never comes.
+  const protocol = edge.servers.every(({ protocols }) => protocols.includes('quic')) ? '' : ' --protocol http2'
   const api = `http://${formatAddress(edge.api!)}`
   return `A local edge is up. Requests go to http://${formatAddress(edge.eyeballs!)}. Connect with
 
-  headgate run --tunnel-token-file ${tokenIn(directory)} ${trust} ${dial} --connections ${edge.servers.length} --protocol http2 --manifests DIR
+  headgate run --tunnel-token-file ${tokenIn(directory)} ${trust} ${dial} --connections ${edge.servers.length}${protocol} --manifests DIR
 
 or, by a quick tunnel that shows a local server, with
 
-  headgate http http://localhost:3000 --quick-service ${api}/tunnel ${trust} ${dial} --protocol http2
+  headgate http http://localhost:3000 --quick-service ${api}/tunnel ${trust} ${dial}${protocol}
 
 PUT ${api}/configuration pushes a configuration. Ctrl-C ends the edge.
 `

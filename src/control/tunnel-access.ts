@@ -22,7 +22,7 @@ const maxAnswerBytes = 64 * 1024
 /** @returns undefined where no tunnel is asked for; rejects with a {@link StartRefusal} before anything is dialled */
 export async function readTunnelAccess(
   options: Options,
-  { files }: Pick<Runtime, 'files'>,
+  { files, connectQuic }: Pick<Runtime, 'files' | 'connectQuic'>,
   version: string,
   log: Log,
 ): Promise<TunnelAccess | undefined> {
@@ -37,6 +37,11 @@ export async function readTunnelAccess(
     (path) => files.read(path),
   )
   if (loaded === undefined && !options.quick) return undefined
+  if (options.protocol === 'quic' && !connectQuic) {
+    throw new StartRefusal([
+      '--protocol quic: this runtime has no QUIC. Take auto or http2; docs/tunnel.md says how to have it.',
+    ])
+  }
   if (loaded !== undefined && 'error' in loaded) throw new StartRefusal([`${loaded.error}.`])
   const edgeCa = options.edgeCa === undefined ? undefined : await readCa(files, options.edgeCa)
   if (loaded === undefined) return { ...(await askForQuickTunnel(options, version)), edgeCa }

@@ -49,6 +49,12 @@ describe('credentials', () => {
   test.each<[string, Partial<Options>, Record<string, string>, RegExp]>([
     ['a token that is none', { tunnelToken: 'c2VjcmV0' }, {}, /^TUNNEL_TOKEN: the token is not valid JSON\.$/],
     ['a file that is not there', { tunnelTokenFile: '/none' }, {}, /\/none\): the file cannot be read\.$/],
+    [
+      'QUIC where there is none',
+      { tunnelToken: token, protocol: 'quic' },
+      {},
+      /^--protocol quic: this runtime has no QUIC/,
+    ],
     ['roots that are not there', { tunnelToken: token, edgeCa: '/ca' }, {}, /^--edge-ca cannot be read: /],
     ['roots that are none', { tunnelToken: token, edgeCa: '/ca' }, { '/ca': 'x' }, /^--edge-ca: \/ca holds no cert/],
   ])('%s refuses to start, before anything is dialled', async (_, options, texts, reason) => {

@@ -9,6 +9,7 @@ import type {
   SocketError,
   TlsServerOptions,
 } from '../../runtime.ts'
+import type { Transport } from '../protocol.ts'
 import { type Authority, createAuthority, edgeNames } from './authority.ts'
 import { type ReportViolation } from './link.ts'
 
@@ -18,6 +19,7 @@ export type PresentedCertificate = 'right' | 'wrong-name' | 'unknown-authority'
 export interface EdgeServer {
   readonly index: number
   readonly address: Address
+  readonly protocols: readonly Transport[]
   /** Connections are refused from now on; those that are there stay. */
   refuse(): Promise<void>
   /** Takes connections (again), at the same port. */
@@ -141,6 +143,7 @@ export async function startServer(options: ServerOptions): Promise<EdgeServer> {
     get address() {
       return address
     },
+    protocols: quic ? ['quic', 'http2'] : ['http2'],
     refuse,
     accept,
     async present(which) {

@@ -5,7 +5,7 @@ import { responseOf } from '../../../src/http/response.ts'
 import { formatAddress } from '../../../src/options/address.ts'
 import type { Address, Exchange, Runtime, SocketError } from '../../../src/runtime.ts'
 import { createTimers } from '../../../src/timers.ts'
-import { patternBody, pushBody, requestFor } from '../../http2/rig.ts'
+import { patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
 import { quicRuntime, quicTraits } from '../../support/quic.ts'
 import { runtime } from '../../support/runtime.ts'
 import { until } from '../../support/until.ts'
@@ -123,6 +123,24 @@ describe.runIf(quicRuntime.connectQuic !== undefined)('over QUIC', () => {
     relays[0]!.unmute()
     await vi.waitUntil(() => scene.connector.ready === 1, { timeout: 14_000 })
     relays[0]!.close()
+  })
+
+  test.each([
+    ['declared', true],
+    ['not declared', false],
+  ])('large bodies both ways, their length %s', async (_, declared) => {
+    const size = 8_000_000
+    await using scene = await openScene({
+      protocol,
+      async handler(request) {
+        const got = await readPattern(request.body!)
+        return responseOf(got === size ? 200 : 400, '', emptyHead, patternBody(size, declared))
+      },
+    })
+    await scene.registered()
+    const sent = requestFor('/', { authority: 'a.example', body: patternBody(size, declared) })
+    const answer = await scene.edge.fetch(sent)
+    expect([answer.status, await readPattern(answer.body!)]).toEqual([200, size])
   })
 
   test('garbage on a stream of its own is refused, and harms nothing', async () => {
