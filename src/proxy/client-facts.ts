@@ -43,7 +43,6 @@ const claims = kind.forwarded | kind.cloudflare
 
 interface EdgeClient {
   readonly claimed: string
-  readonly proto: string | null
   readonly authority: string
   readonly facts: ClientFacts
 }
@@ -81,19 +80,18 @@ export function createClientPolicy(options: TrustOptions): ClientPolicy {
     return { address, scheme, disbelieved: claims, dropped: claims, lines }
   }
 
-  /** The edge names the client; its own address is of no use to anybody. */
+  /** The edge names the client; its own address is of no use to anybody. What the client spoke, the transport has found out. */
   function edgeFacts(exchange: Exchange, head: Head, authority: string): ClientFacts {
     const claimed = head.get('cf-connecting-ip', kind.cloudflare) ?? ''
-    const proto = head.get('x-forwarded-proto', kind.forwarded)
+    const { scheme } = exchange
     const slot = slotOf(claimed)
     const last = recent[slot]
-    if (last?.claimed === claimed && last.proto === proto && last.authority === authority) return last.facts
+    if (last?.claimed === claimed && last.facts.scheme === scheme && last.authority === authority) return last.facts
     const named = ipaddr.isValid(claimed)
     const address = named ? claimed : hostOfPeer(exchange)
-    const scheme = schemeOf(proto) ?? 'https'
     const lines = forwardedLines(address === '' ? [] : [address], scheme, authority) + via
     const facts: ClientFacts = { address, scheme, disbelieved: 0, dropped: kind.forwarded, lines }
-    if (named && head.text.length <= recentHeadLength) recent[slot] = { claimed, proto, authority, facts }
+    if (named && head.text.length <= recentHeadLength) recent[slot] = { claimed, authority, facts }
     return facts
   }
 

@@ -209,9 +209,8 @@ test('on an edge connection the client is CF-Connecting-IP, and the CF fields ar
       ['CF-Connecting-IP', '2001:db9::7'],
       ['CF-Ray', 'abc-FRA'],
       ['X-Forwarded-For', '6.6.6.6, 2001:db9::7'],
-      ['X-Forwarded-Proto', 'https'],
     ],
-    { exchange: from('198.51.100.1', { edge: true }) },
+    { exchange: from('198.51.100.1', { edge: true, scheme: 'https' }) },
   )
   expect(record.client).toBe('2001:db9::7')
   expect(sent(echoed, 'x-forwarded-for')).toEqual(['2001:db9::7'])
