@@ -12,8 +12,11 @@ async function openRuntime(): Promise<Runtime> {
   return (await (await import('../../adapters/node/runtime.ts')).openRuntime(options)).runtime
 }
 
+/** On Node it is an optional package that does it, which has binaries for these. */
+const machines = ['darwin-arm64', 'darwin-x64', 'linux-x64', 'win32-x64']
+
 /** Where there should be QUIC. */
-export const hasQuic = runtime.name !== 'node'
+export const hasQuic = runtime.name !== 'node' || machines.includes(`${process.platform}-${process.arch}`)
 
 export interface QuicTraits {
   /** RESET_STREAM can be sent. */
