@@ -113,6 +113,20 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
   const registeredNow = (): readonly ConnectorConnection[] =>
     edge.connections.filter(({ phase }) => phase === 'registered')
 
+  function eventually(holds: () => boolean): Promise<void> {
+    return until(() => {
+      timers.advance(paceMs)
+      return holds()
+    })
+  }
+
+  async function pass(ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= stepMs) {
+      timers.advance(Math.min(stepMs, left))
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+  }
+
   return {
     edge,
     connector,
@@ -122,22 +136,14 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
       return registeredNow().at(-1)!
     },
     join,
-    async pass(ms) {
-      for (let left = ms; left > 0; left -= stepMs) {
-        timers.advance(Math.min(stepMs, left))
-        await new Promise((resolve) => setTimeout(resolve, 1))
-      }
+    pass,
+    eventually,
+    async registered(count = 1) {
+      await eventually(() => connector.ready > 0)
+      // The others are started a second apart.
+      if (connector.reports.length < count) await pass((count - 1) * 1_000)
+      await eventually(() => connector.ready === count && registeredNow().length === count)
     },
-    eventually: (holds) =>
-      until(() => {
-        timers.advance(paceMs)
-        return holds()
-      }),
-    registered: (count = 1) =>
-      until(() => {
-        timers.advance(paceMs)
-        return connector.ready === count && registeredNow().length === count
-      }),
     async [Symbol.asyncDispose]() {
       for (const each of connectors) each.destroy()
       await edge.close()
