@@ -127,6 +127,16 @@ describe('a connection over HTTP/2', () => {
     expect(Array.from(registration.options.originLocalIp).slice(-4)).toEqual([127, 0, 0, 1])
   })
 
+  test('promises what an edge needs: streams without end, heads of a MiB, wide windows; and no extended CONNECT', async () => {
+    const { edge } = await connected(() => createResponse(200, []))
+    expect(edge.connections[0]!.session.remoteSettings).toMatchObject({
+      maxConcurrentStreams: 0xffff_ffff,
+      maxHeaderListSize: 1_048_576,
+      initialWindowSize: 1_048_576,
+      enableConnectProtocol: false,
+    })
+  })
+
   test('a request and its answer', async () => {
     const { edge } = await connected(async (request) =>
       createResponse(
