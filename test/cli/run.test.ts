@@ -134,7 +134,7 @@ describe('headgate edge', () => {
       files,
       whileServing: async (signal, _, out) => {
         await until(() => out().includes('Ctrl-C'))
-        const words = /^ +headgate (run .*--protocol http2) --manifests DIR$/m.exec(out())![1]!.split(' ')
+        const words = /^ +headgate (run .*) --manifests DIR$/m.exec(out())![1]!.split(' ')
         files.texts.set('c.json', '{"version": 1, "rules": []}')
         connected = await runCommand([...words, '--config', 'c.json', '--admin', '127.0.0.1:0'], {
           files,
