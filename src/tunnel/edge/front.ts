@@ -53,7 +53,7 @@ export function createFront(options: FrontOptions): EyeballFetch {
       const connection = wanted ?? leastBusy(options.connections, tunnel, tried)
       if (!connection) return explain(noConnectorStatus, ray, 'error 1033: no connector serves this tunnel')
       tried.add(connection)
-      log.debug('request passed on', { ray, connection: connection.id })
+      log.debug('request passed on', { ray, path: received.target.split('?', 1)[0], connection: connection.id })
       const session = isWebSocket ? createPipe() : undefined
       try {
         const answer = await connection.send({
