@@ -15,20 +15,19 @@ export interface Asked {
 }
 
 /**
- * `GET /bytes/OFFSET/LENGTH` answers a piece of the pattern, `GET /slow/OFFSET/LENGTH` the same in ten pieces 40 ms
- * apart, `POST /digest` with `X-Id` the SHA-256 of what it was sent.
+ * `GET /ID/bytes/OFFSET/LENGTH` answers a piece of the pattern, `GET /ID/slow/OFFSET/LENGTH` the same in ten pieces
+ * 40 ms apart, `POST /ID/digest` the SHA-256 of what it was sent. Every request has an ID of its own.
  */
 export function createChaosBackend(): { answer(request: IncomingMessage, response: ServerResponse): void } & Asked {
   const posts = new Map<string, number>()
   return {
     posts,
     answer(request, response) {
-      const [, kind = '', offset = '0', length = '0'] = request.url!.split('/')
+      const [, id = '', kind, offset, length] = request.url!.split('/')
       const piece = pattern.subarray(Number(offset), Number(offset) + Number(length))
       if (kind === 'bytes') response.end(piece)
       else if (kind === 'slow') trickle(piece, response)
       else {
-        const id = String(request.headers['x-id'])
         posts.set(id, (posts.get(id) ?? 0) + 1)
         const digest = createHash('sha256')
         request.on('data', (bytes: Uint8Array) => digest.update(bytes))
@@ -57,9 +56,8 @@ function trickle(bytes: Uint8Array, response: ServerResponse): void {
 
 /** A request that was not answered as it must be. */
 export interface Lost {
-  readonly request: string
-  /** The edge's name for it; absent when the edge itself did not answer. */
-  readonly ray: string | undefined
+  readonly method: string
+  readonly path: string
   readonly how: string
 }
 
@@ -77,35 +75,29 @@ export function startLoad(url: string, workers: number, seed: number): Load {
   const wrong: string[] = []
   let answered = 0
   let stopping = false
-  let posts = 0
+  let asked = 0
 
   async function ask(random: Random): Promise<void> {
     const offset = random.between(0, patternBytes >> 1)
     const length = random.pick([0, 1, 700, 20_000, 300_000])
     const expected = pattern.subarray(offset, offset + length)
     const kind = random.pick(['bytes', 'bytes', 'slow', 'post', 'post'])
-    const target = kind === 'post' ? '/digest' : `/${kind}/${offset}/${length}`
-    const request = `${kind === 'post' ? 'POST' : 'GET'} ${target}`
-    let ray: string | undefined
+    const method = kind === 'post' ? 'POST' : 'GET'
+    const path = `/${++asked}/${kind === 'post' ? 'digest' : `${kind}/${offset}/${length}`}`
     try {
-      const response = await fetch(url + target, kind === 'post' ? postOf(expected) : {})
-      ray = response.headers.get('cf-ray') ?? undefined
+      const response = await fetch(url + path, { method, ...(kind === 'post' ? { body: expected } : {}) })
       const body = new Uint8Array(await response.arrayBuffer())
       if (response.status !== 200) {
-        lost.push({ request, ray, how: `${response.status} ${new TextDecoder().decode(body).trim()}` })
+        lost.push({ method, path, how: `${response.status} ${new TextDecoder().decode(body).trim()}` })
         return
       }
       answered++
-      if (!isRight(kind, body, expected)) wrong.push(`${request}, of ${length} bytes, answered with ${body.length}`)
+      if (!isRight(kind, body, expected))
+        wrong.push(`${method} ${path}, of ${length} bytes, answered with ${body.length}`)
     } catch (error) {
       const { message, cause } = error as Error
-      lost.push({ request, ray, how: `${message}: ${cause instanceof Error ? cause.message : 'no cause'}` })
+      lost.push({ method, path, how: `${message}: ${cause instanceof Error ? cause.message : 'no cause'}` })
     }
-  }
-
-  function postOf(body: Uint8Array): RequestInit {
-    posts++
-    return { method: 'POST', body: body as Uint8Array<ArrayBuffer>, headers: { 'x-id': String(posts) } }
   }
 
   async function work(random: Random): Promise<void> {

@@ -2,6 +2,7 @@
 import type { ConnectorConnection } from '../../../src/tunnel/edge/connection.ts'
 import type { Edge } from '../../../src/tunnel/edge/edge.ts'
 import { rateLimited, registrationErrors, type ConnectionFaults } from '../../../src/tunnel/edge/faults.ts'
+import type { Transport } from '../../../src/tunnel/protocol.ts'
 import type { Random } from '../../support/random.ts'
 
 /** Something that costs the requests in flight on one connection. */
@@ -31,13 +32,16 @@ const deeds: Readonly<Record<string, { readonly costs: boolean; act(connection: 
   'lose control': { costs: true, act: (connection) => connection.loseControl() },
   drain: { costs: false, act: (connection) => connection.goAway() },
 }
-/** Stalls take half a minute to be noticed, so they are rarer than the rest. */
-const choices = [
-  ...Array.from({ length: 6 }, () => ['kill', 'reset', 'drain', 'lose control', 'restart']).flat(),
-  'stall',
-  'stall, hearing',
-  'stall, talking',
-]
+const brisk = ['kill', 'reset', 'drain', 'lose control', 'restart'] as const
+const stalls = ['stall', 'stall, hearing', 'stall, talking'] as const
+/**
+ * Stalls take half a minute to be noticed, so they are rarer than the rest. Over QUIC none is: whoever hangs has a
+ * runtime that goes on acknowledging.
+ */
+const choices = {
+  http2: [...Array.from({ length: 6 }, () => brisk).flat(), ...stalls],
+  quic: brisk,
+} as const
 
 /** What a connection may meet with before it serves; most meet with nothing. */
 const misfortunes: readonly (ConnectionFaults | undefined)[] = [
@@ -52,7 +56,7 @@ const misfortunes: readonly (ConnectionFaults | undefined)[] = [
   { registration: { kind: 'close-after' } },
 ]
 
-export function startMonkey(edge: Edge, random: Random): Monkey {
+export function startMonkey(edge: Edge, protocol: Transport, random: Random): Monkey {
   const damages: Damage[] = []
   const counts = new Map<string, number>()
   const broken = new WeakSet<ConnectorConnection>()
@@ -72,7 +76,7 @@ export function startMonkey(edge: Edge, random: Random): Monkey {
     // A tunnel without any connection answers nothing, whatever the connector does: one is always left.
     if (whole.length < 2) return
     const victim = random.pick(whole)
-    const choice = random.pick(choices)
+    const choice = random.pick<string>(choices[protocol])
     counts.set(choice, (counts.get(choice) ?? 0) + 1)
     const deed = deeds[choice]
     if (!deed) restarts.add(restart(victim.server))
