@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Options } from '../src/options.ts'
+import type { Runtime } from '../src/runtime.ts'
 import { StartRefusal } from '../src/control/start-refusal.ts'
 import { createTimers } from '../src/timers.ts'
 import { formatToken } from '../src/tunnel/credentials.ts'
@@ -32,8 +33,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-async function serve(options: Partial<Options> = {}): Promise<TestService> {
-  const service = await startService(options)
+async function serve(options: Partial<Options> = {}, host?: Runtime): Promise<TestService> {
+  const service = await startService(options, {}, host)
   services.push(service)
   return service
 }
@@ -250,7 +251,8 @@ test('a gRPC route in a tunnel that may only use QUIC is warned of', async () =>
     endpoint: undefined,
   })
   const warned = async (protocol: Options['protocol'], hasGrpcRoute: boolean): Promise<boolean> => {
-    const service = await serve({ tunnelToken, protocol, edge: ['127.0.0.1:1'] })
+    const connectQuic: Runtime['connectQuic'] = () => Promise.reject(new Error('nobody is there'))
+    const service = await serve({ tunnelToken, protocol, edge: ['127.0.0.1:1'] }, { ...runtime, connectQuic })
     await push(service, JSON.stringify({ version: 1, rules: [], hasGrpcRoute }))
     return service.log.lines.some((line) => line.startsWith('warn: gRPC fails in the tunnel'))
   }

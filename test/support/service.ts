@@ -22,12 +22,13 @@ const loopback: Address = { host: '127.0.0.1', port: 0 }
 export async function startService(
   options: Partial<Options>,
   companions: Partial<Companions> = {},
+  host: Runtime = runtime,
 ): Promise<TestService> {
   const log = createRecordedLog()
   const accessLog: string[] = []
   const service = await start(
     { ...defaultOptions(), listen: [{ address: loopback }], admin: loopback, ...options },
-    runtime,
+    host,
     {
       log,
       accessLog: { write: (line) => accessLog.push(line) },
