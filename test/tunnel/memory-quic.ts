@@ -32,6 +32,7 @@ export function createMemoryQuic(pieceBytes = Infinity): {
         for (const stream of early.splice(0)) to.stream(stream)
       },
       openStream() {
+        if (end.closed) return Promise.reject(new Error('the connection is gone'))
         const here = createStream()
         const there = createStream()
         here.other = there
