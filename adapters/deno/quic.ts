@@ -93,7 +93,9 @@ async function listenQuic(
       incoming.refuse()
       return
     }
-    const greeted = await incoming.accept()
+    // Whoever fails the handshake has been told.
+    const greeted = await Promise.resolve(incoming.accept()).catch(() => undefined)
+    if (!greeted) return
     const connection = carry(greeted, endpoint, () => connections.delete(connection))
     connections.add(connection)
     accept(connection)
@@ -107,8 +109,7 @@ async function listenQuic(
       } catch {
         return // the endpoint is closed
       }
-      // Whoever fails the handshake has been told.
-      greet(incoming).catch(() => {})
+      void greet(incoming)
     }
   }
 

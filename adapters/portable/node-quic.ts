@@ -107,22 +107,20 @@ async function listenQuic(
       if (gone) connections.delete(gone)
     })
     session.onstream = (stream) => carried.arrived(stream)
-    const info = await session.opened
+    // Whoever fails the handshake has been told.
+    const info = await session.opened.catch(() => undefined)
+    if (!info) return
     const connection = carried.open(info)
     connections.add(connection)
     accept(connection)
   }
 
-  const endpoint = await quic.listen(
-    // Whoever fails the handshake has been told.
-    (session) => void greet(session).catch(() => {}),
-    {
-      endpoint: { address: formatAddress(at) },
-      sni: contextOf(options.tls),
-      alpn: [...(options.tls.alpn ?? [])],
-      ...timesOf(options),
-    },
-  )
+  const endpoint = await quic.listen((session) => void greet(session), {
+    endpoint: { address: formatAddress(at) },
+    sni: contextOf(options.tls),
+    alpn: [...(options.tls.alpn ?? [])],
+    ...timesOf(options),
+  })
   // A port in use is told so late.
   endpoint.closed.catch(() => {})
   if (endpoint.destroyed) await endpoint.closed
