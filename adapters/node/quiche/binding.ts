@@ -81,6 +81,7 @@ export interface NativeConnection {
   /** Whether `readable` would name any stream, at a fiftieth of its price. */
   isReadable(): boolean
   readable(): Iterable<number>
+  streamReadable(id: number): boolean
   dgramRecvVec(): Uint8Array | null
   /** Milliseconds until `onTimeout` is due. */
   timeout(): number | null

@@ -77,6 +77,7 @@ export class QuicheConnection implements QuicConnection, Carrier {
   private readonly spare: Uint8Array[] = []
   private timer: NodeJS.Timeout | undefined
   private timerAtMs = Infinity
+  private timeIsUp = false
   private readonly keepAlive: NodeJS.Timeout
   private lingerUntilMs = 0
 
@@ -135,7 +136,7 @@ export class QuicheConnection implements QuicConnection, Carrier {
       // Not for us, or broken: if it matters, quiche has closed the connection.
     }
     if (this.streams.size <= fewStreams) this.checkDue = true
-    else this.checkTimer ??= setTimeout(() => this.checkLate(), checkMs).unref()
+    else this.checkLater()
     this.wake()
   }
 
@@ -178,6 +179,10 @@ export class QuicheConnection implements QuicConnection, Carrier {
     this.streams.delete(stream.id)
   }
 
+  checkLater(): void {
+    this.checkTimer ??= setTimeout(() => this.checkLate(), checkMs).unref()
+  }
+
   wake(): void {
     if (this.awake || this.state === 'over') return
     this.awake = true
@@ -189,6 +194,8 @@ export class QuicheConnection implements QuicConnection, Carrier {
   private turn(): void {
     this.awake = false
     const { native } = this
+    if (this.timeIsUp) native.onTimeout()
+    this.timeIsUp = false
     if (this.state === 'handshake' && native.isEstablished()) this.greet()
     if (this.state === 'open') this.serve()
     if (this.state === 'closing') this.wind()
@@ -360,9 +367,10 @@ export class QuicheConnection implements QuicConnection, Carrier {
     this.timer.unref()
   }
 
+  /** After a busy while, what has arrived meanwhile is read first: somebody may have been heard after all. */
   private timeout(): void {
     this.timerAtMs = Infinity
-    this.native.onTimeout()
+    this.timeIsUp = true
     this.wake()
   }
 

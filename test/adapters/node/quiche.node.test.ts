@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { findQuic } from '../../../adapters/node/quic.ts'
-import { loadQuiche } from '../../../adapters/node/quiche/binding.ts'
+import { loadQuiche, writeHalf } from '../../../adapters/node/quiche/binding.ts'
+import type { Carrier } from '../../../adapters/node/quiche/stream.ts'
 import type { Address, QuicConnection, QuicListener, QuicStream, Runtime, SocketError } from '../../../src/runtime.ts'
 import { createTestAuthority } from '../../support/certificates.ts'
 import { until } from '../../support/until.ts'
@@ -325,6 +326,36 @@ describe.runIf(hasBinary)('resets', () => {
     expect(reset).toBe(true)
   })
 
+  test('a reset behind the end takes away what is unread, and is never taken for the end', async () => {
+    const told: string[] = []
+    let far: QuicStream | undefined
+    const { connection } = await pair((stream) => {
+      if (far) return echo(stream)
+      far = stream
+      stream.attach({
+        data: () => false,
+        end: () => void told.push('end'),
+        drain() {},
+        reset: () => void told.push('reset'),
+        stopped() {},
+      })
+    })
+    const stream = await connection.openStream()
+    void receive(stream)
+    stream.write(pattern(100_000, 0))
+    stream.end()
+    await until(() => far !== undefined)
+    // What is sent and answered behind it says that it has arrived.
+    for (let i = 0; i < 3; i++) await ask(connection, pattern(100_000, i))
+    // No stream of ours does this; quiche itself is asked.
+    const { carrier, id } = stream as unknown as { carrier: Carrier; id: number }
+    carrier.native.streamShutdown(id, writeHalf, 0)
+    carrier.wake()
+    await until(() => told.length > 0)
+    far!.resume()
+    expect(told[0]).toBe('reset')
+  })
+
   test('a writer that waits is told that nobody reads on, and its bytes are dropped', async () => {
     const { connection } = await pair((stream) => {
       stream.attach({
@@ -353,6 +384,46 @@ describe.runIf(hasBinary)('resets', () => {
     await stopped
     expect(drained).toBe(false)
     expect(stream.write(new Uint8Array(1))).toBe(true)
+  })
+})
+
+describe.runIf(hasBinary)('time', () => {
+  test('a process that was busy for longer than the idle timeout first reads what has come', async () => {
+    const hasty = { idleTimeoutMs: 1_000, keepAliveMs: 200 }
+    const tls = { servername, ca: authority.certificate, alpn }
+    let far: QuicStream | undefined
+    const shown = { ...certificate, alpn }
+    const listener = await listenQuic({ host: '127.0.0.1', port: 0 }, { tls: shown, ...hasty }, (connection) =>
+      connection.attach({
+        stream(stream) {
+          echo(stream)
+          far = stream
+        },
+        close() {},
+      }),
+    )
+    stops.push(() => listener.close())
+    const connection = await connectQuic(listener.address, { tls, timeoutMs: 10_000, ...hasty })
+    stops.push(() => connection.close())
+    const ends: unknown[] = []
+    connection.attach({ stream() {}, close: (error) => ends.push(error ?? 'closed') })
+    const near = await connection.openStream()
+    const answered = receive(near)
+    near.write(new Uint8Array(10))
+    await until(() => far !== undefined)
+    // Both send, which they do at the end of this turn, and neither reads until much later.
+    near.write(new Uint8Array(10))
+    far!.write(new Uint8Array(10))
+    await new Promise<void>((resolve) => {
+      setImmediate(() => {
+        const untilMs = performance.now() + 1_500
+        while (performance.now() < untilMs);
+        resolve()
+      })
+    })
+    near.end()
+    expect((await answered).end).toBe('end')
+    expect(ends).toEqual([])
   })
 })
 
