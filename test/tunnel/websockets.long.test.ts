@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { createRandom, type Random } from '../support/random.ts'
+import { transports } from './edge/scene.ts'
 import { patternAt } from './long/pattern.ts'
 import { openLongTunnel, residentBytes } from './long/tunnel.ts'
 
@@ -71,11 +72,11 @@ async function talk(address: string, random: Random): Promise<Talk> {
   }
 }
 
-test(
-  `${count} WebSockets talk for ${seconds} s, and are told when the gateway leaves`,
+test.each(transports)(
+  `over %s, ${count} WebSockets talk for ${seconds} s, and are told when the gateway leaves`,
   { timeout: seconds * 1_000 + 120_000 },
-  async () => {
-    await using tunnel = await openLongTunnel()
+  async (protocol) => {
+    await using tunnel = await openLongTunnel(protocol)
     const talks = await Promise.all(Array.from({ length: count }, (_, i) => talk(tunnel.address, createRandom(i))))
     const memory = async (): Promise<string> =>
       `gateway ${((await residentBytes(tunnel.gateway)) / mebibyte).toFixed(0)} MiB, edge ${((await residentBytes(tunnel.edge)) / mebibyte).toFixed(0)} MiB`
@@ -87,7 +88,7 @@ test(
     await expect.poll(() => talks.filter(({ sent, echoed }) => sent !== echoed).length, { timeout: 30_000 }).toBe(0)
     const sum = (of: 'sent' | 'counted'): number => talks.reduce((total, each) => total + each[of], 0)
     process.stdout.write(
-      `${count} WebSockets, ${seconds} s: ${sum('sent')} messages and back, ${sum('counted')} of the backend's; ${before} at first, ${await memory()} in the end\n`,
+      `${count} WebSockets over ${protocol}, ${seconds} s: ${sum('sent')} messages and back, ${sum('counted')} of the backend's; ${before} at first, ${await memory()} in the end\n`,
     )
     expect(talks.flatMap(({ wrong }) => wrong)).toEqual([])
     expect(Math.min(...talks.map(({ counted }) => counted))).toBeGreaterThan(seconds)

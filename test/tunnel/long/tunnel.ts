@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Transport } from '../../../src/tunnel/protocol.ts'
 import { until } from '../../support/until.ts'
 
 export interface Program {
@@ -27,7 +28,7 @@ const command = fileURLToPath(new URL('../../../adapters/node/headgate.js', impo
 const backendScript = fileURLToPath(new URL('backend.ts', import.meta.url))
 const anyPort = '127.0.0.1:0'
 
-export async function openLongTunnel(): Promise<LongTunnel> {
+export async function openLongTunnel(protocol: Transport): Promise<LongTunnel> {
   const directory = await mkdtemp(join(tmpdir(), 'headgate-long-'))
   const programs: Program[] = []
   const open = (...argv: readonly string[]): Program => {
@@ -65,7 +66,7 @@ export async function openLongTunnel(): Promise<LongTunnel> {
       '--connections',
       '1',
       '--protocol',
-      'http2',
+      protocol,
       '--admin',
       anyPort,
     ]
