@@ -134,7 +134,17 @@ export function loadQuiche(from: string): Quiche | { readonly reason: string } |
   }
 }
 
-const methods = ['recv', 'send', 'streamRecv', 'streamSend', 'streamShutdown', 'streamFinished', 'sendAckEliciting']
+const methods = [
+  'recv',
+  'send',
+  'streamRecv',
+  'streamSend',
+  'streamShutdown',
+  'streamCapacity',
+  'streamFinished',
+  'streamReadable',
+  'sendAckEliciting',
+]
 
 function isComplete(quiche: Quiche): boolean {
   const { Config, Connection, Header } = quiche as Partial<Quiche>
