@@ -17,7 +17,7 @@ export class BodyHolder {
 
   /** The body for the next engine, or undefined when there is none. Takes it: call once. */
   take(): Body | undefined {
-    if (this.stand) {
+    if (this.stand && !this.passing) {
       const { body, bodyUsed } = this.stand
       if (bodyUsed) return spentBody
       return body ? bodyOfStream(body, this.length) : undefined
@@ -28,7 +28,7 @@ export class BodyHolder {
     return body
   }
 
-  /** Puts back a body that was taken and not begun. */
+  /** Puts back a body that was taken and not begun, or one that begins anew. */
   restore(body: Body): void {
     this.passing = body
     this.taken = false

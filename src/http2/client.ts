@@ -3,6 +3,7 @@ import { ProxyFailure, type ProxyError } from '../errors.ts'
 import type { Body } from '../http/body.ts'
 import { isAuthority, isTarget, isToken } from '../http/fields.ts'
 import { kind } from '../http/head.ts'
+import { RepeatableBody } from '../http/repeatable.ts'
 import { asEngineRequest, engineRequest, type EngineRequest } from '../http/request.ts'
 import { responseOf as createResponse } from '../http/response.ts'
 import type { Exchange, Socket } from '../runtime.ts'
@@ -186,7 +187,8 @@ class ClientStream implements StreamUser {
   private reject: ((failure: ProxyFailure) => void) | undefined
   private text = ''
   private unsent: Body | undefined // waits for 100 Continue
-  private bodyBegun = false
+  /** Once it has been begun. */
+  private body: RepeatableBody | undefined
   private sawHead = false
   private informational = 0
   private deadline: TimerEntry | undefined
@@ -211,7 +213,7 @@ class ClientStream implements StreamUser {
   }
 
   begin(): void {
-    const { request, how, stream, connection } = this
+    const { request, how, connection } = this
     const { timers } = connection.options
     const { exchange, dropped = 0, lines = '' } = how
     const body = request.holder.take()
@@ -233,10 +235,7 @@ class ClientStream implements StreamUser {
       this.writeHead(false)
       this.continueTimer = createTimerEntry(() => this.sendBody())
       timers.arm(this.continueTimer, continueWaitMs)
-    } else {
-      this.bodyBegun = body !== undefined
-      stream.send(body)
-    }
+    } else this.send(body)
     const leave = (): void => this.abort(gone)
     exchange?.onAbort(leave)
     if (how.signal?.aborted) leave()
@@ -256,8 +255,12 @@ class ClientStream implements StreamUser {
     if (!body) return
     this.unsent = undefined
     if (this.continueTimer) this.connection.options.timers.remove(this.continueTimer)
-    this.bodyBegun = true
-    this.stream.send(body)
+    this.send(body)
+  }
+
+  private send(body: Body | undefined): void {
+    this.body = body && new RepeatableBody(body)
+    this.stream.send(this.body)
   }
 
   head(block: FieldBlock, ended: boolean): void {
@@ -281,6 +284,7 @@ class ClientStream implements StreamUser {
     }
     const { stream } = this
     const body = stream.receiveHead(bodiless ? 0 : head.length, ended)
+    this.body?.forget()
     if (this.unsent) {
       // RFC 9110 section 10.1.1: a final answer instead of 100 says that the body is not wanted.
       this.cancelUnsent()
@@ -332,13 +336,15 @@ class ClientStream implements StreamUser {
     this.resolve = this.reject = undefined
     if (reject) {
       const told = this.errorBeforeAnswer(error ?? closedError('head', 'stream closed'))
-      if (this.unsent && told.kind === 'upstream' && told.stale) {
-        this.request.holder.restore(this.unsent)
-        this.unsent = undefined
+      const unspent = this.unsent ?? this.body
+      if (unspent && told.kind === 'upstream' && told.stale) {
+        this.request.holder.restore(unspent === this.body ? this.body.again() : unspent)
+        this.unsent = this.body = undefined
       }
       reject(new ProxyFailure(told))
     }
     this.cancelUnsent()
+    this.body?.forget()
     this.how.onOver?.()
     connection.options.onCapacity?.(connection)
   }
@@ -347,7 +353,7 @@ class ClientStream implements StreamUser {
   private errorBeforeAnswer(error: ProxyError): ProxyError {
     if (error.kind !== 'upstream' || error.phase !== 'body') return error
     const { stale, unprocessed, ...rest } = { ...error, phase: 'head' as const }
-    if (this.bodyBegun || this.sawHead) return rest
+    if (this.sawHead || (this.body && !(unprocessed && this.body.isWhole))) return rest
     if (stale) return { ...rest, stale, ...(unprocessed ? { unprocessed } : {}) }
     return rest.cause === 'closed' && this.connection.uses > 1 ? { ...rest, stale: true } : rest
   }

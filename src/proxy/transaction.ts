@@ -268,7 +268,11 @@ export class Transaction implements RouteContext {
     } else if (!stale) return this.fail(error)
     return this.attempt(request, backend, stale, unreached ? this.endpoint : undefined).then(
       (response) => this.answered(response),
-      (again: unknown) => this.fail(errorOf(again)),
+      (again: unknown) => {
+        // The body that was to be sent again has not been begun.
+        engineRequest(request)!.holder.take()?.cancel()
+        return this.fail(errorOf(again))
+      },
     )
   }
 

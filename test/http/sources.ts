@@ -116,6 +116,10 @@ export class Reader implements BodySink {
     this.state = error
   }
 
+  get keeps(): boolean {
+    return this.kept !== undefined
+  }
+
   /** Reads what was kept, and goes on. */
   release(body: Body): void {
     this.text += new TextDecoder().decode(this.kept)

@@ -11,6 +11,7 @@ import {
   type MethodDefinition,
   type ServiceError,
   type ServerDuplexStream,
+  type ServerOptions,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
@@ -42,6 +43,8 @@ export interface GrpcBackend {
   readonly port: number
   /** Of each call, its authority. */
   readonly authorities: readonly string[]
+  /** Addresses that calls came from: one for each connection. */
+  readonly peers: ReadonlySet<string>
   /** Resolves when the call that hangs is cancelled, or its deadline here is over. */
   readonly cancelled: Promise<void>
   close(): void
@@ -54,11 +57,18 @@ export interface GrpcBackend {
  * - `Talk` answers each message at once.
  * - `Hang` never answers.
  */
-export async function startGrpcBackend(tls?: { readonly cert: string; readonly key: string }): Promise<GrpcBackend> {
+export async function startGrpcBackend(
+  tls?: { readonly cert: string; readonly key: string },
+  options: ServerOptions = {},
+): Promise<GrpcBackend> {
   const authorities: string[] = []
+  const peers = new Set<string>()
   const cancelled = Promise.withResolvers<void>()
-  const server = new Server({ 'grpc.max_receive_message_length': -1 })
-  const note = (call: { getHost(): string }): void => void authorities.push(call.getHost())
+  const server = new Server({ 'grpc.max_receive_message_length': -1, ...options })
+  const note = (call: { getHost(): string; getPeer(): string }): void => {
+    authorities.push(call.getHost())
+    peers.add(call.getPeer())
+  }
   server.addService(
     {
       say: method('Say', false, false),
@@ -115,7 +125,7 @@ export async function startGrpcBackend(tls?: { readonly cert: string; readonly k
       (error, bound) => (error ? reject(error) : resolve(bound)),
     )
   })
-  return { port, authorities, cancelled: cancelled.promise, close: () => server.forceShutdown() }
+  return { port, authorities, peers, cancelled: cancelled.promise, close: () => server.forceShutdown() }
 }
 
 export interface Reply {

@@ -214,6 +214,33 @@ describe.each(ways)('a call through %s that its client gives up', (_, address) =
   })
 })
 
+test('a server that ends its connections after a while loses no call: what it did not get to is sent again', async () => {
+  const own = await startGrpcBackend(undefined, {
+    'grpc.max_connection_age_ms': 50,
+    'grpc.max_connection_age_grace_ms': 10_000,
+  })
+  const served = await startService({})
+  const client = createGrpcClient(formatAddress(served.entries[0]!.address), authority)
+  try {
+    const answer = await fetch(`${served.adminUrl}/config`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(rulesFor(own.port)),
+    })
+    expect(answer.status).toBe(200)
+    const message = Buffer.alloc(1_000, 7)
+    const callAgainAndAgain = async (): Promise<void> => {
+      for (let i = 0; i < 100; i++) expect((await client.say(message)).message.equals(message)).toBe(true)
+    }
+    await Promise.all(Array.from({ length: 10 }, callAgainAndAgain))
+    expect(own.peers.size).toBeGreaterThan(1)
+  } finally {
+    client.close()
+    await served.stop()
+    own.close()
+  }
+})
+
 test('a GRPCRoute from manifests serves its service, and nothing else', async () => {
   const manifests = join(folder, 'route.yaml')
   await writeFile(

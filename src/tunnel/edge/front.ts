@@ -65,6 +65,8 @@ export function createFront(options: FrontOptions): EyeballFetch {
       } catch (thrown) {
         const error = errorOf(thrown)
         if (repeatable && tried.size < maxAttempts && isUnprocessed(error)) continue
+        // It may have been given back, to be sent again.
+        received.holder.take()?.cancel()
         if (error.kind !== 'downstream-gone') log.warn('request lost', { ray, error: describeError(error) })
         return explain(502, ray, 'the connection to the connector broke')
       }
