@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { configDefaults, defineConfig } from 'vitest/config'
 
@@ -18,6 +19,8 @@ export default defineConfig(({ mode }) => {
     test: {
       include: [long ? 'test/**/*.long.test.ts' : 'test/**/*.test.ts'],
       exclude: [...configDefaults.exclude, ...elsewhere, ...(long ? [] : ['test/**/*.long.test.ts'])],
+      // Many tests wait for time to pass, so that two at once are no load even where there are two cores.
+      maxWorkers: Math.max(2, availableParallelism() - 1),
       testTimeout: long ? 600_000 : 15_000,
       hookTimeout: long ? 60_000 : 15_000,
       expect: { requireAssertions: true },

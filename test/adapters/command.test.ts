@@ -60,18 +60,17 @@ function launch(argv: readonly string[], environment: Record<string, string> = {
   return launched
 }
 
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer()
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      return server
-    }),
-  )
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
+/** The numbers in what a program says, as soon as it says it: the ports that it was given, for instance. */
+async function numbersIn(program: Running, pattern: RegExp): Promise<number[]> {
+  for (;;) {
+    const found = pattern.exec(program.out())
+    if (found) return found.slice(1).map(Number)
+    if (program.hasEnded()) throw new Error(`it ended: ${program.err()}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
 }
+
+const serving = /"listen":"[^"]*:(\d+)","admin":"[^"]*:(\d+)"/
 
 async function isReady(adminPort: number): Promise<boolean> {
   try {
@@ -101,13 +100,13 @@ const redirecting = JSON.stringify({
 })
 
 test('serves from the environment of the predecessor alone, logs JSON lines, and drains on SIGTERM', async () => {
-  const [port, adminPort] = await freePorts(2)
   const program = launch(['run'], {
-    PROXY_ADDR: `127.0.0.1:${port}`,
-    PROXY_CONFIG_ADDR: `127.0.0.1:${adminPort}`,
+    PROXY_ADDR: '127.0.0.1:0',
+    PROXY_CONFIG_ADDR: '127.0.0.1:0',
     PROXY_AUTH_TOKEN: 'T0ken',
     PROXY_ACCESS_LOG_ENABLED: 'true',
   })
+  const [port = 0, adminPort = 0] = await numbersIn(program, serving)
   const put = (): Promise<Response> =>
     fetch(`http://127.0.0.1:${adminPort}/config`, {
       method: 'PUT',
@@ -115,7 +114,7 @@ test('serves from the environment of the predecessor alone, logs JSON lines, and
       body: redirecting,
     })
   await until(async () => (await put().catch(() => undefined))?.status === 200)
-  expect(await isReady(adminPort!)).toBe(true)
+  expect(await isReady(adminPort)).toBe(true)
   const response = await fetch(`http://127.0.0.1:${port}/a?secret=1`, { redirect: 'manual' })
   expect(response.headers.get('location')).toBe('http://moved.example/a?secret=1')
   expect(await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()).toMatch(
@@ -135,14 +134,14 @@ test('a second signal does not wait for what is in flight', async () => {
   const backend = createServer()
   const asked = new Promise<Socket>((resolve) => backend.once('connection', resolve))
   await new Promise<void>((resolve) => backend.listen(0, '127.0.0.1', resolve))
-  const [port, adminPort] = await freePorts(2)
   const file = join(folder, 'config.json')
   const url = `http://127.0.0.1:${(backend.address() as AddressInfo).port}`
   await writeFile(file, JSON.stringify({ version: 1, rules: [{ backends: [{ url, weight: 1 }] }] }))
-  const listen = ['--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${adminPort}`]
+  const listen = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0']
   const program = launch(['run', '--config', file, ...listen, '--grace-period', '1h'])
-  await until(() => isReady(adminPort!))
-  const client = connect(port!, '127.0.0.1')
+  const [port = 0, adminPort = 0] = await numbersIn(program, serving)
+  await until(() => isReady(adminPort))
+  const client = connect(port, '127.0.0.1')
   client.on('error', () => {})
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   const held = await asked
@@ -182,9 +181,8 @@ describe('headgate demo', () => {
   }
 
   async function launchDemo(...flags: readonly string[]): Promise<{ program: Running; port: number }> {
-    const [port = 0, adminPort = 0] = await freePorts(2)
-    const program = launch(['demo', ...flags, '--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${adminPort}`])
-    await until(() => program.out().includes('Ctrl-C ends the demo.'))
+    const program = launch(['demo', ...flags, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'])
+    const [port = 0] = await numbersIn(program, /examples on http:\/\/127\.0\.0\.1:(\d+),[^]*Ctrl-C ends the demo\./)
     return { program, port }
   }
 
