@@ -10,7 +10,8 @@ import type { ProxyStats } from '../proxy/proxy.ts'
 import type { RequestRecord } from '../proxy/record.ts'
 import type { MetricFamily, MetricSample } from '../telemetry.ts'
 import { backendLabel } from './backend-label.ts'
-import { createHistogram, observe, samplesOf, type Histogram } from './histogram.ts'
+import { CounterRows } from './counters.ts'
+import { histogramWidth, observe, samplesOf } from './histogram.ts'
 
 export interface RequestMetrics {
   record(record: RequestRecord): void
@@ -23,75 +24,40 @@ const statusClasses = ['aborted', '1xx', '2xx', '3xx', '4xx', '5xx', 'other'] as
 const errorReasons = ['dial', 'timeout', 'tls', 'canceled', 'ws_dial', 'ws_handshake', 'other'] as const
 type ErrorReason = (typeof errorReasons)[number]
 
-interface Series {
-  readonly labels: MetricSample['labels']
-  readonly byClass: Float64Array
-}
-
-interface HostSeries extends Series {
-  readonly duration: Histogram
-  readonly byReason: Float64Array
-  bytesReceived: number
-  bytesSent: number
-}
-
+// What stands where in a row. Every row begins with one number for each status class.
+const classes = statusClasses.length
+const hostRow = {
+  duration: classes,
+  reasons: classes + histogramWidth,
+  bytesReceived: classes + histogramWidth + errorReasons.length,
+  bytesSent: classes + histogramWidth + errorReasons.length + 1,
+  width: classes + histogramWidth + errorReasons.length + 2,
+} as const
 /** Without a histogram: ten thousand rules would make a scrape of more than a hundred thousand lines. */
-interface RuleSeries extends Series {
-  count: number
-  sumMs: number
-}
-
-interface BackendSeries extends Series {
-  readonly duration: Histogram
-  retries: number
-}
+const ruleRow = { sumMs: classes, width: classes + 1 } as const
+const backendRow = {
+  duration: classes,
+  retries: classes + histogramWidth,
+  width: classes + histogramWidth + 1,
+} as const
 
 export function createRequestMetrics(): RequestMetrics {
-  let hosts = new Map<string, HostSeries>()
-  let rules = new Map<string, RuleSeries>()
-  let backends = new Map<string, BackendSeries>()
+  let hosts = new CounterRows(hostRow.width)
+  let rules = new CounterRows(ruleRow.width)
+  let backends = new CounterRows(backendRow.width)
   /** By rule index: the rule's identity in the config, so that a late record of another config is noticed. */
   let ruleOf: readonly Rule[] = []
-  let ruleAt: (RuleSeries | undefined)[] = []
+  /** By rule index: where its row is; -1 while it has none. */
+  let offsetOf = new Int32Array(0)
 
-  function hostSeries(hostname: string): HostSeries {
-    let series = hosts.get(hostname)
-    if (series === undefined) {
-      series = {
-        ...newSeries({ hostname }),
-        duration: createHistogram(),
-        byReason: new Float64Array(errorReasons.length),
-        bytesReceived: 0,
-        bytesSent: 0,
-      }
-      hosts.set(hostname, series)
-    }
-    return series
-  }
-
-  function ruleSeries(record: RequestRecord, index: number): RuleSeries {
+  function ruleOffset({ route, ruleName: name }: RequestRecord, index: number): number {
     const rule = ruleOf[index]
-    if (rule !== undefined && rule.route === record.route && rule.name === record.ruleName) {
-      return (ruleAt[index] ??= ruleSeriesOf(rule, index))
-    }
-    return ruleSeriesOf({ route: record.route, name: record.ruleName }, index)
-  }
-
-  function ruleSeriesOf(rule: Pick<Rule, 'route' | 'name'>, index: number): RuleSeries {
-    const labels = ruleLabels(rule, index)
-    const key = keyOf(labels)
-    let series = rules.get(key)
-    if (series === undefined) rules.set(key, (series = { ...newSeries(labels), count: 0, sumMs: 0 }))
-    return series
-  }
-
-  function backendSeries(name: string): BackendSeries {
-    let series = backends.get(name)
-    if (series === undefined) {
-      series = { ...newSeries({ backend: backendLabel(name) }), duration: createHistogram(), retries: 0 }
-      backends.set(name, series)
-    }
-    return series
+    const current = rule !== undefined && rule.route === route && rule.name === name
+    if (current && offsetOf[index]! >= 0) return offsetOf[index]!
+    const labels = ruleLabels({ route, name }, index)
+    const offset = rules.offset(keyOf(labels), () => labels)
+    if (current) offsetOf[index] = offset
+    return offset
   }
 
   return {
@@ -99,37 +65,38 @@ export function createRequestMetrics(): RequestMetrics {
       const { error, backend, ruleIndex } = record
       const durationMs = record.upgraded ? (record.upstreamMs ?? 0) : record.durationMs
       const statusClass = classOf(record.status)
-      const host = hostSeries(record.hostname)
-      host.byClass[statusClass]!++
-      observe(host.duration, durationMs)
+      const host = hosts.offset(record.hostname, hostLabels)
+      const ofHost = hosts.values
+      ofHost[host + statusClass]!++
+      observe(ofHost, host + hostRow.duration, durationMs)
       if (!record.upgraded) {
-        host.bytesReceived += record.bytesReceived
-        host.bytesSent += record.bytesSent
+        ofHost[host + hostRow.bytesReceived]! += record.bytesReceived
+        ofHost[host + hostRow.bytesSent]! += record.bytesSent
       }
       if (error !== undefined) {
         const reason = reasonOf(error, record)
-        if (reason !== undefined) host.byReason[errorReasons.indexOf(reason)]!++
+        if (reason !== undefined) ofHost[host + hostRow.reasons + errorReasons.indexOf(reason)]!++
       }
       if (ruleIndex !== undefined) {
-        const series = ruleSeries(record, ruleIndex)
-        series.byClass[statusClass]!++
-        series.count++
-        series.sumMs += durationMs
+        const rule = ruleOffset(record, ruleIndex)
+        rules.values[rule + statusClass]!++
+        rules.values[rule + ruleRow.sumMs]! += durationMs
       }
       if (backend !== undefined) {
-        const series = backendSeries(backend)
-        series.byClass[statusClass]!++
-        if (record.upstreamMs !== undefined) observe(series.duration, record.upstreamMs)
-        if (record.attempts > 1) series.retries += record.attempts - 1
+        const offset = backends.offset(backend, backendLabels)
+        const ofBackend = backends.values
+        ofBackend[offset + statusClass]!++
+        if (record.upstreamMs !== undefined) observe(ofBackend, offset + backendRow.duration, record.upstreamMs)
+        if (record.attempts > 1) ofBackend[offset + backendRow.retries]! += record.attempts - 1
       }
     },
 
     configure(config) {
       ruleOf = config.rules
-      ruleAt = Array.from({ length: ruleOf.length }) // whole: one with gaps is slow
-      hosts = kept(hosts, () => hostnamesOf(config))
-      rules = kept(rules, () => config.rules.map((rule, index) => keyOf(ruleLabels(rule, index))))
-      backends = kept(backends, () =>
+      offsetOf = new Int32Array(ruleOf.length).fill(-1)
+      hosts = hosts.kept(() => hostnamesOf(config))
+      rules = rules.kept(() => config.rules.map((rule, index) => keyOf(ruleLabels(rule, index))))
+      backends = backends.kept(() =>
         config.rules.flatMap((rule) => (rule.backends ?? []).map(({ name, url }) => name ?? url)),
       )
     },
@@ -147,73 +114,63 @@ export function createRequestMetrics(): RequestMetrics {
           help: 'Time from the head of a request to the end of its answer; to the 101 where a connection was upgraded.',
           type: 'histogram',
           *samples() {
-            for (const { duration, labels } of hosts.values()) yield* samplesOf(duration, labels)
+            for (const { labels, values } of hosts.rows()) yield* samplesOf(values, hostRow.duration, labels)
           },
         },
-        byClassFamily('cftunnel_proxy_requests_total', 'Finished requests by matched hostname.', () => hosts.values()),
+        byClassFamily('cftunnel_proxy_requests_total', 'Finished requests by matched hostname.', () => hosts),
         {
           name: 'cftunnel_proxy_backend_errors_total',
           help: 'Requests that failed between us and a backend.',
           type: 'counter',
           *samples() {
-            for (const { byReason, labels } of hosts.values()) {
+            for (const { labels, values } of hosts.rows()) {
               for (const [at, reason] of errorReasons.entries()) {
-                if (byReason[at]! > 0) yield { labels: { ...labels, reason }, value: byReason[at]! }
+                const value = values[hostRow.reasons + at]!
+                if (value > 0) yield { labels: { ...labels, reason }, value }
               }
             }
           },
         },
-        perHost('cftunnel_proxy_response_bytes_total', 'Body bytes of answers.', ({ bytesSent }) => bytesSent),
-        perHost('cftunnel_proxy_request_bytes_total', 'Body bytes of requests.', ({ bytesReceived }) => bytesReceived),
-        byClassFamily('headgate_rule_requests_total', 'Finished requests by rule.', () => rules.values()),
+        counter('cftunnel_proxy_response_bytes_total', 'Body bytes of answers.', () => hosts, hostRow.bytesSent),
+        counter('cftunnel_proxy_request_bytes_total', 'Body bytes of requests.', () => hosts, hostRow.bytesReceived),
+        byClassFamily('headgate_rule_requests_total', 'Finished requests by rule.', () => rules),
         {
           name: 'headgate_rule_request_duration_seconds',
           help: 'Time from the head of a request to the end of its answer, by rule.',
           type: 'summary',
           *samples() {
-            for (const { count, sumMs, labels } of rules.values()) {
-              yield { suffix: '_sum', labels, value: sumMs / 1000 }
-              yield { suffix: '_count', labels, value: count }
+            for (const { labels, values } of rules.rows()) {
+              yield { suffix: '_sum', labels, value: values[ruleRow.sumMs]! / 1000 }
+              yield { suffix: '_count', labels, value: values.subarray(0, classes).reduce((sum, count) => sum + count) }
             }
           },
         },
-        byClassFamily('headgate_backend_requests_total', 'Finished requests by chosen backend.', () =>
-          backends.values(),
-        ),
+        byClassFamily('headgate_backend_requests_total', 'Finished requests by chosen backend.', () => backends),
         {
           name: 'headgate_backend_response_seconds',
           help: 'Time from the begin of the last attempt to the head of its answer, by backend.',
           type: 'histogram',
           *samples() {
-            for (const { duration, labels } of backends.values()) yield* samplesOf(duration, labels)
+            for (const { labels, values } of backends.rows()) yield* samplesOf(values, backendRow.duration, labels)
           },
         },
-        {
-          name: 'headgate_backend_retries_total',
-          help: 'Attempts after the first one, by backend.',
-          type: 'counter',
-          *samples() {
-            for (const { retries, labels } of backends.values()) yield { labels, value: retries }
-          },
-        },
+        counter(
+          'headgate_backend_retries_total',
+          'Attempts after the first one, by backend.',
+          () => backends,
+          backendRow.retries,
+        ),
       ]
     },
   }
-
-  function perHost(name: string, help: string, read: (series: HostSeries) => number): MetricFamily {
-    return {
-      name,
-      help,
-      type: 'counter',
-      *samples() {
-        for (const series of hosts.values()) yield { labels: series.labels, value: read(series) }
-      },
-    }
-  }
 }
 
-function newSeries(labels: MetricSample['labels']): Series {
-  return { labels, byClass: new Float64Array(statusClasses.length) }
+function hostLabels(hostname: string): MetricSample['labels'] {
+  return { hostname }
+}
+
+function backendLabels(name: string): MetricSample['labels'] {
+  return { backend: backendLabel(name) }
 }
 
 function classOf(status: number): number {
@@ -229,13 +186,6 @@ function ruleLabels({ route, name = '' }: Pick<Rule, 'route' | 'name'>, index: n
 
 function keyOf(labels: MetricSample['labels']): string {
   return JSON.stringify(Object.values(labels))
-}
-
-/** @param inUse asked only where there is something to forget */
-function kept<T>(series: Map<string, T>, inUse: () => readonly string[]): Map<string, T> {
-  if (series.size === 0) return series
-  const names = new Set(inUse())
-  return new Map([...series].filter(([name]) => names.has(name)))
 }
 
 function hostnamesOf({ rules, listeners = [] }: ProxyConfig): readonly string[] {
@@ -273,15 +223,27 @@ function gauge(name: string, help: string, read: () => number): MetricFamily {
   return { name, help, type: 'gauge', samples: () => [{ labels: {}, value: read() }] }
 }
 
-function byClassFamily(name: string, help: string, all: () => Iterable<Series>): MetricFamily {
+/** @param at which number of a row */
+function counter(name: string, help: string, table: () => CounterRows, at: number): MetricFamily {
   return {
     name,
     help,
     type: 'counter',
     *samples() {
-      for (const { byClass, labels } of all()) {
+      for (const { labels, values } of table().rows()) yield { labels, value: values[at]! }
+    },
+  }
+}
+
+function byClassFamily(name: string, help: string, table: () => CounterRows): MetricFamily {
+  return {
+    name,
+    help,
+    type: 'counter',
+    *samples() {
+      for (const { labels, values } of table().rows()) {
         for (const [at, statusClass] of statusClasses.entries()) {
-          if (byClass[at]! > 0) yield { labels: { ...labels, status_class: statusClass }, value: byClass[at]! }
+          if (values[at]! > 0) yield { labels: { ...labels, status_class: statusClass }, value: values[at]! }
         }
       }
     },

@@ -17,8 +17,6 @@ import { compile, type Entrance, type RoutingTable } from '../routing/table.ts'
 
 /** A rule, ready to serve. */
 export interface ServedRule {
-  readonly rule: Rule
-  readonly index: number
   /** Answers every request; nothing else of the rule is looked at. */
   readonly fault: ProxyError | undefined
   readonly filters: CompiledFilters
@@ -116,39 +114,39 @@ export function compileSnapshot(
 
   function serveRule(rule: Rule, index: number): ServedRule {
     const path = joinPath('rules', index)
-    const requestTimeoutMs = rule.timeouts?.requestMs ?? 0
-    const backendTimeoutMs = rule.timeouts?.backendMs ?? 0
-    const requestTimeout: ProxyError = { kind: 'timeout', limit: 'request', timeoutMs: requestTimeoutMs }
-    const backendTimeout: ProxyError = { kind: 'timeout', limit: 'backendRequest', timeoutMs: backendTimeoutMs }
-    const common = { rule, index, requestTimeoutMs, backendTimeoutMs, requestTimeout, backendTimeout }
-    if (rule.unavailableStatus !== undefined) {
-      return {
-        ...common,
-        fault: unservable(rule.unavailableStatus, 'route unavailable'),
-        filters: noFilters,
-        backends: [],
-        only: undefined,
-        sums: [],
-      }
-    }
+    if (rule.unavailableStatus !== undefined)
+      return servedRule(rule, unservable(rule.unavailableStatus, 'route unavailable'))
     const filters = filtersOf(rule.filters, joinPath(path, 'filters'))
-    if ('kind' in filters)
-      return { ...common, fault: filters, filters: noFilters, backends: [], only: undefined, sums: [] }
+    if ('kind' in filters) return servedRule(rule, filters)
     const served = (rule.backends ?? []).map((backend, i) => serveBackend(backend, joinPath(path, 'backends', i)))
-    const sums = sumWeights((rule.backends ?? []).map(({ weight }) => weight))
-    const only = served.length === 1 && sums[0]! > 0 ? served[0] : undefined
-    return {
-      ...common,
-      fault: undefined,
-      filters,
-      backends: served,
-      only,
-      sums,
-    }
+    return servedRule(rule, undefined, filters, served)
   }
 
   const { table, diagnostics } = compile(config, serveRule, entrances)
   return { snapshot: { config, table, mirrors, used }, diagnostics: [...diagnostics, ...issues] }
+}
+
+function servedRule(
+  rule: Rule,
+  fault: ProxyError | undefined,
+  filters: CompiledFilters = noFilters,
+  backends: readonly ServedBackend[] = [],
+): ServedRule {
+  const sums = fault ? [] : sumWeights((rule.backends ?? []).map(({ weight }) => weight))
+  const requestTimeoutMs = rule.timeouts?.requestMs ?? 0
+  const backendTimeoutMs = rule.timeouts?.backendMs ?? 0
+  // One literal, without spreads: what each request reads then lies side by side.
+  return {
+    fault,
+    filters,
+    only: backends.length === 1 && sums[0]! > 0 ? backends[0] : undefined,
+    requestTimeoutMs,
+    backendTimeoutMs,
+    requestTimeout: { kind: 'timeout', limit: 'request', timeoutMs: requestTimeoutMs },
+    backendTimeout: { kind: 'timeout', limit: 'backendRequest', timeoutMs: backendTimeoutMs },
+    backends,
+    sums,
+  }
 }
 
 /** @param random in [0, 1) */

@@ -5,7 +5,8 @@ import type { ProxyError } from '../../src/errors.ts'
 import { headOf } from '../../src/http/head.ts'
 import { createAccessLog, formatRecord } from '../../src/observe/access-log.ts'
 import { backendLabel } from '../../src/observe/backend-label.ts'
-import { createHistogram, observe, samplesOf } from '../../src/observe/histogram.ts'
+import { CounterRows } from '../../src/observe/counters.ts'
+import { histogramWidth, observe, samplesOf } from '../../src/observe/histogram.ts'
 import { createRequestMetrics } from '../../src/observe/request-metrics.ts'
 import type { RequestRecord } from '../../src/proxy/record.ts'
 import { formatSample } from '../support/service.ts'
@@ -131,9 +132,10 @@ test.each([
 })
 
 test('a histogram is cumulative, its bounds included, in seconds', () => {
-  const histogram = createHistogram()
-  for (const durationMs of [5, 6, 60_000]) observe(histogram, durationMs)
-  const samples = [...samplesOf(histogram, { hostname: 'a' })].map((sample) => formatSample('x', sample))
+  const values = new Float64Array(histogramWidth + 2).fill(7, 0, 1).fill(7, histogramWidth + 1)
+  for (const durationMs of [5, 6, 60_000]) observe(values, 1, durationMs)
+  expect([values[0], values.at(-1)]).toEqual([7, 7]) // its neighbours'
+  const samples = [...samplesOf(values, 1, { hostname: 'a' })].map((sample) => formatSample('x', sample))
   expect(samples).toEqual([
     'x_bucket{hostname="a",le="0.005"} 1\n',
     ...['0.01', '0.025', '0.05', '0.1', '0.25', '0.5', '1', '2.5', '5', '10', '30'].map(
@@ -143,6 +145,27 @@ test('a histogram is cumulative, its bounds included, in seconds', () => {
     'x_sum{hostname="a"} 60.011\n',
     'x_count{hostname="a"} 3\n',
   ])
+})
+
+test('rows of counters stay what they are when there are many more, and when some are forgotten', () => {
+  const labels = (key: string): { key: string } => ({ key })
+  const told = (table: CounterRows): [string, number, number][] =>
+    [...table.rows()].map(({ labels: { key }, values: [a, b] }) => [String(key), a!, b!])
+  const table = new CounterRows(2)
+  for (let i = 0; i < 100; i++) {
+    const at = table.offset(`k${i}`, labels)
+    table.values[at] = i
+    table.values[at + 1] = -i
+  }
+  table.values[table.offset('k3', labels)]! += 0.5
+  expect(told(table)).toEqual(Array.from({ length: 100 }, (_, i) => [`k${i}`, i === 3 ? 3.5 : i, -i]))
+  const kept = table.kept(() => ['k90', 'k3', 'other'])
+  expect(told(kept)).toEqual([
+    ['k3', 3.5, -3],
+    ['k90', 90, -90],
+  ])
+  expect(kept.offset('k91', labels)).toBe(4)
+  expect(kept.values.slice(4, 6)).toEqual(new Float64Array(2))
 })
 
 describe('metrics of requests', () => {
