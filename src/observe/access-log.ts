@@ -27,7 +27,9 @@ export function createAccessLog(options: AccessLogOptions): (record: RequestReco
 
 /** @returns a line with its line feed */
 export function formatRecord(record: RequestRecord, withQuery: boolean): string {
-  const { route, error, backend, head } = record
+  const { error, backend, head } = record
+  const route = record.rule?.route
+  const ruleName = record.rule?.name
   // Put together by hand: JSON.stringify of an object with as many fields takes three times as long.
   let line =
     `{"time":"${new Date(record.startedAtWallMs + record.durationMs).toISOString()}","level":"INFO","msg":"access"` +
@@ -41,7 +43,7 @@ export function formatRecord(record: RequestRecord, withQuery: boolean): string 
   if (route !== undefined) line += `,"route":${quoted(`${route.kind}/${route.namespace}/${route.name}`)}`
   const rule = route?.rule ?? record.ruleIndex
   if (rule !== undefined) line += `,"rule":${rule}`
-  if (record.ruleName !== undefined) line += `,"rule_name":${quoted(record.ruleName)}`
+  if (ruleName !== undefined) line += `,"rule_name":${quoted(ruleName)}`
   if (backend !== undefined) line += `,"backend":${quoted(backendLabel(backend))}`
   if (record.endpoint !== undefined) line += `,"endpoint":${quoted(record.endpoint)}`
   if (record.attempts > 0) line += `,"attempts":${record.attempts}`

@@ -45,18 +45,17 @@ export function createRequestMetrics(): RequestMetrics {
   let hosts = new CounterRows(hostRow.width)
   let rules = new CounterRows(ruleRow.width)
   let backends = new CounterRows(backendRow.width)
-  /** By rule index: the rule's identity in the config, so that a late record of another config is noticed. */
-  let ruleOf: readonly Rule[] = []
-  /** By rule index: where its row is; -1 while it has none. */
+  let current: ProxyConfig | undefined
+  /** By rule index in the current config: where its row is; -1 while it has none. */
   let offsetOf = new Int32Array(0)
 
-  function ruleOffset({ route, ruleName: name }: RequestRecord, index: number): number {
-    const rule = ruleOf[index]
-    const current = rule !== undefined && rule.route === route && rule.name === name
-    if (current && offsetOf[index]! >= 0) return offsetOf[index]!
-    const labels = ruleLabels({ route, name }, index)
+  function ruleOffset({ config, rule }: RequestRecord, index: number): number {
+    // A record may come late, of a config before this one.
+    const known = config === current && config !== undefined
+    if (known && offsetOf[index]! >= 0) return offsetOf[index]!
+    const labels = ruleLabels(rule ?? {}, index)
     const offset = rules.offset(keyOf(labels), () => labels)
-    if (current) offsetOf[index] = offset
+    if (known) offsetOf[index] = offset
     return offset
   }
 
@@ -92,8 +91,8 @@ export function createRequestMetrics(): RequestMetrics {
     },
 
     configure(config) {
-      ruleOf = config.rules
-      offsetOf = new Int32Array(ruleOf.length).fill(-1)
+      current = config
+      offsetOf = new Int32Array(config.rules.length).fill(-1)
       hosts = hosts.kept(() => hostnamesOf(config))
       rules = rules.kept(() => config.rules.map((rule, index) => keyOf(ruleLabels(rule, index))))
       backends = backends.kept(() =>

@@ -1,5 +1,5 @@
 /** What every finished request leaves behind. Log lines and metrics are made of it. */
-import type { RouteIdentity } from '../config/proxy-config.ts'
+import type { ProxyConfig, Rule } from '../config/proxy-config.ts'
 import type { ProxyError } from '../errors.ts'
 import type { Head } from '../http/head.ts'
 
@@ -31,9 +31,10 @@ export interface RequestRecord {
   readonly upgraded: boolean
   /** The pattern that covered the host: bounded by the config. '' for none. */
   readonly hostname: string
-  readonly route: RouteIdentity | undefined
-  readonly ruleName: string | undefined
+  /** The rule that matched, and its index in the config that the request was served from. */
+  readonly rule: Pick<Rule, 'name' | 'route'> | undefined
   readonly ruleIndex: number | undefined
+  readonly config: ProxyConfig | undefined
   /** The chosen backend's label. */
   readonly backend: string | undefined
   /** `address:port` of the last attempt. */

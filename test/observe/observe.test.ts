@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { ProxyConfig, Rule } from '../../src/config/proxy-config.ts'
+import type { ProxyConfig } from '../../src/config/proxy-config.ts'
 import { parseProxyConfig } from '../../src/config/proxy-config.ts'
 import type { ProxyError } from '../../src/errors.ts'
 import { headOf } from '../../src/http/head.ts'
@@ -29,9 +29,9 @@ function recordOf(change: Partial<RequestRecord> = {}): RequestRecord {
     upgraded: false,
     upgradeAsked: false,
     hostname: '*.example.com',
-    route: undefined,
-    ruleName: undefined,
+    rule: {},
     ruleIndex: 0,
+    config: undefined,
     backend: 'shop/cart:80',
     endpoint: '10.0.0.1:8080',
     attempts: 1,
@@ -70,7 +70,7 @@ describe('the access log', () => {
     const error: ProxyError = { kind: 'upstream', phase: 'connect', cause: 'refused', reason: 'ECONNREFUSED' }
     const head = headOf([['cf-ray', '8f2a-FRA']])
     const line = formatRecord(
-      recordOf({ route, head, error, status: 503, flags: ['R', 'U'], attempts: 2, endpoint: undefined }),
+      recordOf({ rule: { route }, head, error, status: 503, flags: ['R', 'U'], attempts: 2, endpoint: undefined }),
       false,
     )
     expect(JSON.parse(line)).toMatchObject({
@@ -187,7 +187,7 @@ describe('metrics of requests', () => {
     const config = configOf([
       { hostnames: ['*.example.com'], name: 'cart', backends: [{ url: 'http://b', weight: 1 }] },
     ])
-    expect(countersOf([recordOf({ ruleName: 'cart', attempts: 3 })], config)).toBe(
+    expect(countersOf([recordOf({ rule: { name: 'cart' }, attempts: 3 })], config)).toBe(
       [
         'cftunnel_proxy_requests_in_flight 2',
         'cftunnel_proxy_websocket_active_sessions 1',
@@ -257,9 +257,9 @@ describe('metrics of requests', () => {
 
   test('the time of a rule, as sum and count', () => {
     const metrics = createRequestMetrics()
-    metrics.configure(configOf([{ name: 'cart' }]))
-    metrics.record(recordOf({ ruleName: 'cart', durationMs: 250 }))
-    metrics.record(recordOf({ ruleName: 'cart', durationMs: 500 }))
+    const config = configOf([{ name: 'cart' }])
+    metrics.configure(config)
+    for (const durationMs of [250, 500]) metrics.record(recordOf({ rule: config.rules[0]!, config, durationMs }))
     const family = metrics.families(stats).find(({ name }) => name === 'headgate_rule_request_duration_seconds')!
     expect(family.type).toBe('summary')
     expect(Array.from(family.samples(), ({ suffix, value }) => [suffix, value])).toEqual([
@@ -273,30 +273,29 @@ describe('metrics of requests', () => {
       hostnames: [`${name}.example.com`],
       route: { kind: 'HTTPRoute', namespace: 'ns', name },
     })
-    const seen = (record: RequestRecord, rule: Rule): RequestRecord => ({
-      ...record,
-      hostname: rule.hostnames![0]!,
-      route: rule.route,
-      ruleIndex: 0,
-    })
+    const served = (config: ProxyConfig, ruleIndex: number): RequestRecord => {
+      const rule = config.rules[ruleIndex]!
+      return recordOf({ hostname: rule.hostnames![0]!, rule, ruleIndex, config })
+    }
 
     test('what the next config does not name is forgotten, what it names goes on', () => {
       const first = configOf([ruleOf('a'), ruleOf('b')])
       const second = configOf([ruleOf('b'), ruleOf('c')])
       const metrics = createRequestMetrics()
       metrics.configure(first)
-      metrics.record(seen(recordOf(), first.rules[0]!))
-      metrics.record({ ...seen(recordOf(), first.rules[1]!), ruleIndex: 1 })
+      metrics.record(served(first, 0))
+      metrics.record(served(first, 1))
       metrics.configure(second)
-      metrics.record(seen(recordOf(), second.rules[0]!))
+      metrics.record(served(second, 0))
+      metrics.record(served(second, 0))
       const text = metrics
         .families(stats)
         .filter(({ name }) => name.endsWith('requests_total'))
         .flatMap(({ name, samples }) => Array.from(samples(), (sample) => formatSample(name, sample)))
       expect(text).toEqual([
-        'cftunnel_proxy_requests_total{hostname="b.example.com",status_class="2xx"} 2\n',
-        'headgate_rule_requests_total{kind="HTTPRoute",namespace="ns",route="b",rule="0",name="",status_class="2xx"} 2\n',
-        'headgate_backend_requests_total{backend="shop/cart:80",status_class="2xx"} 1\n',
+        'cftunnel_proxy_requests_total{hostname="b.example.com",status_class="2xx"} 3\n',
+        'headgate_rule_requests_total{kind="HTTPRoute",namespace="ns",route="b",rule="0",name="",status_class="2xx"} 3\n',
+        'headgate_backend_requests_total{backend="shop/cart:80",status_class="2xx"} 2\n',
       ])
     })
 
@@ -304,8 +303,9 @@ describe('metrics of requests', () => {
       const first = configOf([ruleOf('a')])
       const metrics = createRequestMetrics()
       metrics.configure(first)
+      metrics.record(served(first, 0))
       metrics.configure(configOf([ruleOf('z')]))
-      metrics.record(seen(recordOf(), first.rules[0]!))
+      metrics.record(served(first, 0))
       const rules = metrics.families(stats).find(({ name }) => name === 'headgate_rule_requests_total')!
       expect([...rules.samples()].map(({ labels }) => labels['route'])).toEqual(['a'])
     })
