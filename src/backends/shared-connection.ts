@@ -3,7 +3,8 @@
  * allows streams, and a place is what the pool keeps, hands out and takes back.
  */
 import type { ProxyFailure } from '../errors.ts'
-import type { Http2Connection, SendOptions } from '../http2/client.ts'
+import type { SendOptions } from '../http/send.ts'
+import type { Http2Connection } from '../http2/client.ts'
 import type { PooledConnection, PoolEvents } from './pool.ts'
 
 /** Places on one connection, however many streams a backend allows. */

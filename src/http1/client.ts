@@ -7,6 +7,7 @@ import { kind } from '../http/head.ts'
 import { asEngineRequest, engineRequest, type EngineRequest } from '../http/request.ts'
 import { isAuthority, isTarget, isToken } from '../http/fields.ts'
 import { responseOf } from '../http/response.ts'
+import { ofClientConnection, type SendOptions } from '../http/send.ts'
 import type { RawStream } from '../http/upgrade.ts'
 import type { Exchange, Socket, SocketError, SocketEvents } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
@@ -25,32 +26,6 @@ export interface Http1ClientOptions {
   /** The connection is gone, or must not be used again. Once. */
   readonly onClose: (connection: Http1Connection) => void
 }
-
-/** What goes with a request besides the request. */
-export interface SendOptions {
-  /** Further kinds of field to leave out, a mask of `kind`. */
-  readonly dropped?: number
-  /** Field lines to add, each ending in CR LF, of names and values that have been checked. */
-  readonly lines?: string
-  /** Clock milliseconds by which the whole answer must be here; with what to say when it is not. */
-  readonly deadlineMs?: number
-  readonly deadlineError?: ProxyError
-  /** Where 1xx answers go, and whether a 101 is welcome. */
-  readonly exchange?: Exchange | undefined
-  /** Ends the attempt, where there is no exchange to say that the client left. */
-  readonly signal?: AbortSignal | undefined
-}
-
-/** Kinds of request field that are the client connection's own business. */
-const hopByHop =
-  kind.host |
-  kind.connection |
-  kind.transferEncoding |
-  kind.contentLength |
-  kind.hopByHop |
-  kind.te |
-  kind.upgrade |
-  kind.expect
 
 /** Hears how an attempt went: exactly one of the two, once. */
 export interface AttemptObserver {
@@ -173,7 +148,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       tail += body.length === undefined ? 'Transfer-Encoding: chunked\r\n' : `Content-Length: ${body.length}\r\n`
     else if ((request.head.kinds & kind.contentLength) !== 0 || bodyExpected(request.method))
       tail += 'Content-Length: 0\r\n'
-    const head = `${request.method} ${request.target} HTTP/1.1\r\nHost: ${request.authority}\r\n${request.head.serialize(dropped | hopByHop)}${tail}\r\n`
+    const head = `${request.method} ${request.target} HTTP/1.1\r\nHost: ${request.authority}\r\n${request.head.serialize(dropped | ofClientConnection)}${tail}\r\n`
     if (!body) {
       this.socket.write(head)
       if (exchange?.upgrade !== undefined) this.timers.arm(this.sendTimer, this.limits.upgradeTimeoutMs)

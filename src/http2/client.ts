@@ -6,7 +6,8 @@ import { kind } from '../http/head.ts'
 import { RepeatableBody } from '../http/repeatable.ts'
 import { asEngineRequest, engineRequest, type EngineRequest } from '../http/request.ts'
 import { responseOf as createResponse } from '../http/response.ts'
-import type { Exchange, Socket } from '../runtime.ts'
+import { ofClientConnection, type SendOptions } from '../http/send.ts'
+import type { Socket } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import type { FieldBlock } from './field-block.ts'
 import { errorCode } from './frames.ts'
@@ -30,33 +31,10 @@ export interface Http2ClientOptions {
   readonly onFault?: (reason: string) => void
 }
 
-/** What goes with a request besides the request; the same as over HTTP/1.1. */
-export interface SendOptions {
-  /** Further kinds of field to leave out, a mask of `kind`. */
-  readonly dropped?: number
-  /** Field lines to add, each ending in CR LF, of names and values that have been checked. */
-  readonly lines?: string
-  /** Clock milliseconds by which the whole answer must be here; with what to say when it is not. */
-  readonly deadlineMs?: number
-  readonly deadlineError?: ProxyError
-  /** Where 1xx answers go. */
-  readonly exchange?: Exchange | undefined
-  /** Ends the attempt, where there is no exchange to say that the client left. */
-  readonly signal?: AbortSignal | undefined
+export interface Http2SendOptions extends SendOptions {
   /** Called once, when the exchange is over, however it ended. */
   readonly onOver?: () => void
 }
-
-/** Kinds of request field that HTTP/2 says otherwise, or has no place for. RFC 9113 section 8.2.2. */
-const hopByHop =
-  kind.host |
-  kind.connection |
-  kind.transferEncoding |
-  kind.contentLength |
-  kind.hopByHop |
-  kind.te |
-  kind.upgrade |
-  kind.expect
 
 const maxInformational = 64
 /** How long a backend that ignores `Expect` keeps the client waiting. RFC 9110 section 10.1.1 */
@@ -107,7 +85,7 @@ export class Http2Connection implements SessionUser {
    * @returns rejects with a {@link ProxyFailure}; `stale` says that nothing of it can have been acted upon, as for a
    *   stream that the peer refused or did not get to (RFC 9113 section 8.7)
    */
-  send(request: Request, how: SendOptions): Promise<Response> {
+  send(request: Request, how: Http2SendOptions): Promise<Response> {
     const own = engineRequest(asEngineRequest(request))!
     if (!isToken(own.method) || !isTarget(own.target) || !isAuthority(own.authority)) {
       how.onOver?.()
@@ -181,7 +159,7 @@ class ClientStream implements StreamUser {
   private readonly connection: Http2Connection
   private readonly stream: Stream
   private readonly request: EngineRequest
-  private readonly how: SendOptions
+  private readonly how: Http2SendOptions
   private readonly pseudo: RequestPseudo
   private resolve: ((response: Response) => void) | undefined
   private reject: ((failure: ProxyFailure) => void) | undefined
@@ -198,7 +176,7 @@ class ClientStream implements StreamUser {
     connection: Http2Connection,
     stream: Stream,
     request: EngineRequest,
-    how: SendOptions,
+    how: Http2SendOptions,
     resolve: (response: Response) => void,
     reject: (failure: ProxyFailure) => void,
   ) {
@@ -225,7 +203,7 @@ class ClientStream implements StreamUser {
     if (expects) tail += 'expect: 100-continue\r\n'
     if (body?.length !== undefined) tail += `content-length: ${body.length}\r\n`
     else if (!body && bodyExpected(request)) tail += 'content-length: 0\r\n'
-    this.text = request.head.serialize(dropped | hopByHop) + tail
+    this.text = request.head.serialize(dropped | ofClientConnection) + tail
     if (how.deadlineMs !== undefined) {
       this.deadline = createTimerEntry(() => this.abort(how.deadlineError ?? closedError('head', 'timed out')))
       timers.armAt(this.deadline, how.deadlineMs)
