@@ -4,6 +4,7 @@ import { runH2load } from './h2load.ts'
 import { questionFor } from './http2-client.ts'
 import { coreTime, cpuTime, residentKib } from './procfs.ts'
 import { ruleTargets, sampleTargets } from './rules.ts'
+import type { LoadResult } from './load.ts'
 import type { LoadSample, Subject } from './sample.ts'
 import type { LoadScenario } from './scenarios.ts'
 import { verify } from './verify.ts'
@@ -21,8 +22,17 @@ function watchMemory(pid: number): () => number {
   }
 }
 
-/** Warms up, then charges the proxy's process tree with the CPU time that it used while its answers were counted. */
-export async function measureLoad(subject: Subject, scenario: LoadScenario, backend: Backend): Promise<LoadSample> {
+/**
+ * Asks the subject whether it is what it should be, and warms it up.
+ *
+ * @returns takes one sample: charges the proxy's process tree with the CPU time that it used while its answers were counted
+ * @throws when the subject does not serve what it should
+ */
+export async function prepareLoad(
+  subject: Subject,
+  scenario: LoadScenario,
+  backend: Backend,
+): Promise<() => Promise<LoadSample>> {
   const { plan, lane, setup } = subject
   const { pid, port } = subject.running
   const ask = subject.running.ask ?? questionFor(scenario.door)
@@ -35,54 +45,66 @@ export async function measureLoad(subject: Subject, scenario: LoadScenario, back
   for (const target of new Set([first, last])) await verify({ ...scenario, port, ask, control, target })
 
   const load = { scenario, port, targets, core: plan.loadCore, directory: setup.directory }
-  const warmup = await send({ ...load, seconds: plan.warmupSeconds })
-  const served = await backend.served()
-  const core = coreTime(plan.proxyCore)
-  const cpu = pid === undefined ? undefined : cpuTime(pid)
-  const began = performance.now()
-  const memory = pid === undefined ? undefined : watchMemory(pid)
-  const result = await send({
-    ...load,
-    seconds: plan.seconds,
-    expectedPerSecond: warmup.requests / warmup.seconds,
-  })
-  const elapsedUs = (performance.now() - began) * 1_000
-  const cpuAfter = pid === undefined ? undefined : cpuTime(pid)
-  const coreAfter = coreTime(plan.proxyCore)
-  const loadedMib = memory?.() ?? 0
-  const servedAfter = await backend.served()
+  let before = await send({ ...load, seconds: plan.warmupSeconds })
+  const problems = errorsOf(before).map((what) => `${what} while warming up`)
 
-  const problems = [
-    ...Object.entries(warmup.errors).map(([kind, count]) => `${count} ${kind} errors while warming up`),
-    ...Object.entries(result.errors).map(([kind, count]) => `${count} ${kind} errors`),
-  ]
-  if (result.requests === 0) problems.push('not one request was answered')
-  if (result.bytes < result.requests * bodies[scenario.path].length && first.prefix === '')
-    problems.push('short answers')
-  const reached = servedAfter - served - 1 // less our second question
-  if (reached < result.requests) problems.push(`only ${reached} of ${result.requests} requests reached the backend`)
-
-  const busyUs = coreAfter.busyUs - core.busyUs + coreAfter.stolenUs - core.stolenUs
-  const userUs = cpu && cpuAfter ? cpuAfter.userUs - cpu.userUs : 0
-  const kernelUs = cpu && cpuAfter ? cpuAfter.kernelUs - cpu.kernelUs : 0
-  const totalUs = userUs + kernelUs
-  return {
-    kind: 'load',
-    requests: result.requests,
-    seconds: result.seconds,
-    requestsPerSecond: result.requests / result.seconds,
-    ...(result.p50Us !== undefined && { p50Ms: result.p50Us / 1_000 }),
-    ...(result.p99Us !== undefined && { p99Ms: result.p99Us / 1_000 }),
-    ...(pid !== undefined && {
-      proxy: {
-        cpuUs: totalUs / Math.max(1, result.requests),
-        kernelShare: kernelUs / Math.max(1, totalUs),
-        coreShare: totalUs / elapsedUs,
-        disturbance: Math.max(0, busyUs - totalUs) / elapsedUs,
-        idleMib,
-        loadedMib,
-      },
-    }),
-    problems,
+  return async () => {
+    const result = await measure()
+    result.problems.push(...problems.splice(0))
+    return result
   }
+
+  async function measure(): Promise<LoadSample> {
+    const served = await backend.served()
+    const core = coreTime(plan.proxyCore)
+    const cpu = pid === undefined ? undefined : cpuTime(pid)
+    const began = performance.now()
+    const memory = pid === undefined ? undefined : watchMemory(pid)
+    const result = await send({
+      ...load,
+      seconds: plan.seconds,
+      expectedPerSecond: before.requests / before.seconds,
+    })
+    before = result
+    const elapsedUs = (performance.now() - began) * 1_000
+    const cpuAfter = pid === undefined ? undefined : cpuTime(pid)
+    const coreAfter = coreTime(plan.proxyCore)
+    const loadedMib = memory?.() ?? 0
+    const servedAfter = await backend.served()
+
+    const problems = errorsOf(result)
+    if (result.requests === 0) problems.push('not one request was answered')
+    if (result.bytes < result.requests * bodies[scenario.path].length && first?.prefix === '')
+      problems.push('short answers')
+    const reached = servedAfter - served - 1 // less our second question
+    if (reached < result.requests) problems.push(`only ${reached} of ${result.requests} requests reached the backend`)
+
+    const busyUs = coreAfter.busyUs - core.busyUs + coreAfter.stolenUs - core.stolenUs
+    const userUs = cpu && cpuAfter ? cpuAfter.userUs - cpu.userUs : 0
+    const kernelUs = cpu && cpuAfter ? cpuAfter.kernelUs - cpu.kernelUs : 0
+    const totalUs = userUs + kernelUs
+    return {
+      kind: 'load',
+      requests: result.requests,
+      seconds: result.seconds,
+      requestsPerSecond: result.requests / result.seconds,
+      ...(result.p50Us !== undefined && { p50Ms: result.p50Us / 1_000 }),
+      ...(result.p99Us !== undefined && { p99Ms: result.p99Us / 1_000 }),
+      ...(pid !== undefined && {
+        proxy: {
+          cpuUs: totalUs / Math.max(1, result.requests),
+          kernelShare: kernelUs / Math.max(1, totalUs),
+          coreShare: totalUs / elapsedUs,
+          disturbance: Math.max(0, busyUs - totalUs) / elapsedUs,
+          idleMib,
+          loadedMib,
+        },
+      }),
+      problems,
+    }
+  }
+}
+
+function errorsOf({ errors }: LoadResult): string[] {
+  return Object.entries(errors).map(([kind, count]) => `${count} ${kind} errors`)
 }

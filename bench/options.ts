@@ -9,6 +9,7 @@ export interface Options {
   scenarios: readonly Scenario[]
   variants: readonly Variant[]
   rounds: number
+  turns: number
   seconds: number
   warmupSeconds: number
   proxyCore: number
@@ -25,9 +26,10 @@ Usage: npm run bench -- [options]
 
   --scenario NAME,…   which tables (default: all; --list names them)
   --variants NAME,…   which rows (default: every one that this machine has)
-  --rounds N          alternated rounds, forward and backward in turn (default 4)
-  --seconds N         of each measurement, whole seconds (default 3)
-  --warmup N          seconds of load before each measurement (default 5)
+  --rounds N          how often everything is started afresh (default 2)
+  --turns N           measurements of each row in a round, forward and backward in turn (default 6)
+  --seconds N         of each measurement, whole seconds (default 1)
+  --warmup N          seconds of load before the first measurement of a round (default 5)
   --proxy-core N      core of the proxy (default 0)
   --load-core N       core of client and backend (default 1)
   --json FILE         where the result goes (default bench/results/<time>.json)
@@ -43,8 +45,9 @@ export function readOptions(argv: readonly string[]): Options {
     options: {
       scenario: { type: 'string' },
       variants: { type: 'string' },
-      rounds: { type: 'string', default: '4' },
-      seconds: { type: 'string', default: '3' },
+      rounds: { type: 'string', default: '2' },
+      turns: { type: 'string', default: '6' },
+      seconds: { type: 'string', default: '1' },
       warmup: { type: 'string', default: '5' },
       'proxy-core': { type: 'string', default: '0' },
       'load-core': { type: 'string', default: '1' },
@@ -58,6 +61,7 @@ export function readOptions(argv: readonly string[]): Options {
     scenarios: chosen('--scenario', values.scenario, scenarios),
     variants: chosen('--variants', values.variants, variants),
     rounds: whole('--rounds', values.rounds, 1),
+    turns: whole('--turns', values.turns, 1),
     seconds: whole('--seconds', values.seconds, 1),
     warmupSeconds: whole('--warmup', values.warmup, 1),
     proxyCore: whole('--proxy-core', values['proxy-core'], 0),

@@ -3,26 +3,19 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 
-import { startBackend, type Backend } from './backend.ts'
+import { startBackend } from './backend.ts'
 import { judge, type FloorResult } from './floors.ts'
 import { findGenerators, lackOf } from './generators.ts'
 import { describeMachine } from './machine.ts'
-import { takeSample } from './measure.ts'
 import { type Options, readOptions, usage } from './options.ts'
 import { endOnSignals, output, scratchDirectory } from './processes.ts'
 import { renderFloors, renderRows } from './report.ts'
+import { measureRounds, type Problem } from './rounds.ts'
 import type { Lane, Plan } from './sample.ts'
 import { type Scenario, scenarios } from './scenarios.ts'
-import { summarise, type Round } from './summary.ts'
+import { summarise } from './summary.ts'
 import type { Availability, Variant } from './variant.ts'
 import { variants } from './variants.ts'
-
-interface Problem {
-  scenario: string
-  lane: string
-  round: number
-  what: string
-}
 
 const references = ['nginx', 'haproxy', 'haproxy-big', 'caddy', 'go', 'own-h2-tls', 'own-h2c']
 
@@ -39,36 +32,6 @@ function lanes(scenario: Scenario, present: readonly Variant[]): Lane[] {
       rules,
     })),
   )
-}
-
-/** Forward, then backward: a machine that grows slower or faster on the way favours nobody. */
-async function measureRounds(
-  plan: Plan,
-  all: readonly Lane[],
-  count: number,
-  backend: Backend,
-  problems: Problem[],
-): Promise<Round[]> {
-  const rounds: Round[] = []
-  for (let round = 0; round < count; round++) {
-    const samples: [string, Awaited<ReturnType<typeof takeSample>>][] = []
-    for (const lane of round % 2 === 0 ? all : all.toReversed()) {
-      process.stderr.write(`${plan.scenario.name}: round ${round + 1} of ${count}: ${lane.name}\n`)
-      const report = (what: string): void => {
-        problems.push({ scenario: plan.scenario.name, lane: lane.name, round: round + 1, what })
-        process.stderr.write(`  PROBLEM ${what}\n`)
-      }
-      try {
-        const sample = await takeSample(plan, lane, backend)
-        samples.push([lane.name, sample])
-        sample.problems.forEach(report)
-      } catch (error) {
-        report(error instanceof Error ? error.message : String(error))
-      }
-    }
-    rounds.push(new Map(samples))
-  }
-  return rounds
 }
 
 async function list(): Promise<void> {
@@ -111,7 +74,9 @@ async function bench(options: Options): Promise<boolean> {
   console.log(
     `${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}, commit ${machine.commit}`,
   )
-  console.log(`${options.rounds} rounds of ${options.seconds} s; "vs X" is X's CPU per request divided by the row's\n`)
+  console.log(
+    `${options.rounds} rounds of ${options.turns} turns of ${options.seconds} s; "vs X" is X's CPU per request divided by the row's\n`,
+  )
   for (const scenario of options.scenarios) {
     const lack = lackOf(scenario, generators)
     if (lack !== undefined) {
@@ -125,7 +90,7 @@ async function bench(options: Options): Promise<boolean> {
     )
     if (all.length === 0) continue
     const plan: Plan = { ...options, scenario }
-    const rounds = await measureRounds(plan, all, options.rounds, backend, problems)
+    const rounds = await measureRounds({ plan, lanes: all, backend, problems })
     const names = all.map((lane) => lane.name)
     const compared = scenario.oursOnly ? names.filter((name) => / 10 /.test(name)) : references
     const rows = summarise(names, compared, rounds)
@@ -145,7 +110,7 @@ async function bench(options: Options): Promise<boolean> {
     join(import.meta.dirname, 'results', `${startedAt.toISOString().replaceAll(':', '-').slice(0, 19)}Z.json`)
   await mkdir(dirname(file), { recursive: true })
   const document = {
-    schema: 2,
+    schema: 3,
     startedAt: startedAt.toISOString(),
     endedAt: new Date().toISOString(),
     machine,
@@ -153,6 +118,7 @@ async function bench(options: Options): Promise<boolean> {
     unmeasured,
     settings: {
       rounds: options.rounds,
+      turns: options.turns,
       seconds: options.seconds,
       warmupSeconds: options.warmupSeconds,
       proxyCore,

@@ -11,6 +11,9 @@ export interface Lane {
 
 export interface Plan {
   scenario: Scenario
+  /** How often everything is started, and how often each row is measured then. */
+  rounds: number
+  turns: number
   seconds: number
   warmupSeconds: number
   proxyCore: number

@@ -1,18 +1,16 @@
-/** One measurement of one variant, from its start to its end. */
+/** Variants, from their start to their end. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { type Backend, bodies } from './backend.ts'
-import { measureIdle } from './measure-idle.ts'
-import { measureLoad } from './measure-load.ts'
 import { scratchDirectory } from './processes.ts'
-import type { Lane, Plan, Sample, Subject } from './sample.ts'
+import type { Lane, Plan, Subject } from './sample.ts'
 import type { Setup } from './variant.ts'
 
 let runs = 0
 
-/** Starts the lane's variant afresh, measures, and ends it. @throws when it does not start or does not serve what it should */
-export async function takeSample(plan: Plan, lane: Lane, backend: Backend): Promise<Sample> {
+/** Starts the lane's variant afresh. Whoever asked for it stops it. @throws when it does not start */
+export async function startLane(plan: Plan, lane: Lane, backend: Backend): Promise<Subject> {
   const { scenario } = plan
   const directory = join(scratchDirectory(), `run-${runs++}`)
   await mkdir(directory, { recursive: true })
@@ -27,13 +25,5 @@ export async function takeSample(plan: Plan, lane: Lane, backend: Backend): Prom
     rules: lane.rules,
     directory,
   }
-  const running = await lane.variant.start(setup)
-  try {
-    const subject: Subject = { plan, lane, setup, running }
-    return scenario.kind === 'load'
-      ? await measureLoad(subject, scenario, backend)
-      : await measureIdle(subject, scenario)
-  } finally {
-    await running.stop()
-  }
+  return { plan, lane, setup, running: await lane.variant.start(setup) }
 }
