@@ -97,7 +97,7 @@ function advise(edge: Edge, directory: string): string {
 
 or, by a quick tunnel that shows a local server, with
 
-  headgate http http://localhost:3000 --quick-service ${api}/tunnel ${trust} ${dial}${protocol}
+  headgate http://localhost:3000 --quick-service ${api}/tunnel ${trust} ${dial}${protocol}
 
 PUT ${api}/configuration pushes a configuration. Ctrl-C ends the edge.
 `

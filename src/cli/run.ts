@@ -28,7 +28,9 @@ export async function run(argv: readonly string[], environment: Environment, io:
       io.err(program.helpInformation())
       return exitCodes.usage
     }
-    await program.parseAsync(argv, { from: 'user' })
+    // An address alone is a server to show to the world.
+    const words = /^https?:\/\//i.test(argv[0]!) ? ['http', ...argv] : argv
+    await program.parseAsync(words, { from: 'user' })
     return exitCode
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
@@ -85,7 +87,7 @@ function createProgram(environment: Environment, io: Io, done: (exitCode: number
 
   const httpIt = program
     .command('http')
-    .description('Show a local HTTP server to the world: run --quick --origin URL.')
+    .description('Show a local HTTP server to the world: run --quick --origin URL. A URL alone means the same.')
     .addArgument(new Argument('<url>', 'the server, such as http://localhost:3000'))
     .usage('URL [options]')
   addOptionFlags(httpIt, httpOptions).action(async (url: string) => {

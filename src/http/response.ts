@@ -92,6 +92,17 @@ export class EngineResponse {
 }
 Object.setPrototypeOf(EngineResponse.prototype, Response.prototype)
 
+/** Nobody will read it: lets go of its body, and of the connection that it switched to. Never throws. */
+export function discard(response: Response): void {
+  try {
+    const own = asEngineResponse(response)
+    own.holder.take()?.cancel()
+    own.upgrade?.outgoing.fail({ kind: 'downstream-gone' })
+  } catch {
+    // Not a Response that could have been sent; nothing is held by it.
+  }
+}
+
 export function engineResponse(response: Response): EngineResponse | undefined {
   return (response as unknown) instanceof EngineResponse ? (response as unknown as EngineResponse) : undefined
 }

@@ -8,7 +8,7 @@ import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
 import { kind } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
-import { asEngineResponse, createResponse, type EngineResponse } from '../http/response.ts'
+import { asEngineResponse, createResponse, type EngineResponse, discard } from '../http/response.ts'
 import { joinRawStreams } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketError, SocketEvents } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
@@ -342,6 +342,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       response = asEngineResponse(answer)
       if (response.status < 200 && response.status !== 101) throw new TypeError(`${response.status} is no final status`)
     } catch (thrown) {
+      discard(answer)
       this.handlerFailed(exchange, thrown)
       return
     }
@@ -643,16 +644,6 @@ const noBytes = new Uint8Array(0)
 /** What HTTP/2's preface is to an HTTP/1.1 parser: a request head, and bytes behind it. RFC 9113 section 3.4. */
 const prefaceLine = 'PRI * HTTP/2.0\r\n'
 const prefaceHead = new TextEncoder().encode(`${prefaceLine}\r\n`)
-
-function discard(response: Response): void {
-  try {
-    const own = asEngineResponse(response)
-    own.holder.take()?.cancel()
-    own.upgrade?.outgoing.fail({ kind: 'downstream-gone' })
-  } catch {
-    // Not a Response that could have been sent; nothing is held by it.
-  }
-}
 
 function plainRefusal(error: ProxyError): Response {
   const status = error.kind === 'bad-request' ? error.status : error.kind === 'upstream' ? 502 : 500

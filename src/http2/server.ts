@@ -10,7 +10,7 @@ import type { Body } from '../http/body.ts'
 import { kind, type Head } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
-import { asEngineResponse, createResponse, responseOf, type EngineResponse } from '../http/response.ts'
+import { asEngineResponse, createResponse, responseOf, type EngineResponse, discard } from '../http/response.ts'
 import { joinBodies } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketEvents } from '../runtime.ts'
 import { StreamExchange, type ExchangeOptions } from './exchange.ts'
@@ -268,10 +268,10 @@ class ServerStream implements StreamUser {
         return
       }
       if (response.status < 200) {
-        response.upgrade?.outgoing.fail(gone)
         throw new TypeError(`${response.status} is no final status`)
       }
     } catch (thrown) {
+      discard(answer)
       this.handlerFailed(thrown)
       return
     }
@@ -437,16 +437,6 @@ function isGrpc(head: Head): boolean {
 /** Of an answer to CONNECT: the tunnel is there. RFC 9110 section 9.3.6 */
 function isSuccess(status: number): boolean {
   return status === 101 || (status >= 200 && status < 300)
-}
-
-function discard(response: Response): void {
-  try {
-    const own = asEngineResponse(response)
-    own.holder.take()?.cancel()
-    own.upgrade?.outgoing.fail(gone)
-  } catch {
-    // Not a Response that could have been sent; nothing is held by it.
-  }
 }
 
 function plainRefusal(error: ProxyError): Response {

@@ -9,7 +9,7 @@ import { joinTarget } from '../backends/target.ts'
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
 import type { CompiledFilters, MirrorTarget, RouteContext } from '../filters/filter.ts'
 import { engineRequest, targetOf, withHeaders, withUrl } from '../http/request.ts'
-import { asEngineResponse, withResponseHeaders } from '../http/response.ts'
+import { discard, withResponseHeaders } from '../http/response.ts'
 import type { SendOptions } from '../http/send.ts'
 import { match, type RouteMatch } from '../routing/table.ts'
 import { normalizeTarget } from '../routing/path.ts'
@@ -388,10 +388,4 @@ function isIdempotent(method: string): boolean {
     method === 'DELETE' ||
     method === 'TRACE'
   )
-}
-
-function discard(response: Response): void {
-  const own = asEngineResponse(response)
-  own.holder.take()?.cancel()
-  own.upgrade?.outgoing.fail({ kind: 'downstream-gone' })
 }

@@ -3,9 +3,10 @@
  *
  * @see cloudflared, connection/http2.go (http2RespWriter)
  */
+import type { ProxyError } from '../errors.ts'
 import { type Body } from '../http/body.ts'
 import { emptyHead, type Head } from '../http/head.ts'
-import { asEngineResponse, type EngineResponse, responseOf } from '../http/response.ts'
+import { asEngineResponse, createResponse, type EngineResponse, responseOf } from '../http/response.ts'
 import { type Field } from '../runtime.ts'
 import { answerFields, isBodiless, switchFields } from './answer-fields.ts'
 import { connectorFailureHead, edgeResponseHead } from './response-headers.ts'
@@ -14,7 +15,7 @@ import { connectorFailureHead, edgeResponseHead } from './response-headers.ts'
 export function answerToEdge(answer: Response, method: string): Response {
   const response = asEngineResponse(answer)
   const { status } = response
-  if (status < 200 || status > 599) throw new TypeError(`${status} is no final status`)
+  if (status < 200 || status > 999) throw new TypeError(`${status} is no final status`)
   const body = response.holder.take()
   const bodiless = isBodiless(status, method)
   if (bodiless) body?.cancel()
@@ -49,6 +50,13 @@ function isEqual(a: Head, b: Head): boolean {
 /** @param incoming what the backend sends from here on */
 export function switchToEdge(response: EngineResponse, incoming: Body): Response {
   return withFields(edgeResponseHead(101, switchFields(response)), incoming)
+}
+
+/** For what the engine refuses: a backend's answer that was broken before any of it had gone out is not our failure. */
+export function refusalToEdge(error: ProxyError): Response {
+  if (error.kind !== 'upstream') return connectorFailure()
+  const type: Field = ['content-type', 'text/plain; charset=utf-8']
+  return answerToEdge(createResponse(502, [type], 'invalid answer from the backend\n'), 'GET')
 }
 
 /** We failed, not the routes: the edge shows its own page. */

@@ -8,7 +8,7 @@ import { describeError, errorOf, ProxyFailure } from '../errors.ts'
 import { type Body, bodyOfText } from '../http/body.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { asEngineRequest, EngineRequest, engineRequest } from '../http/request.ts'
-import { asEngineResponse } from '../http/response.ts'
+import { asEngineResponse, discard } from '../http/response.ts'
 import { joinBodies } from '../http/upgrade.ts'
 import { closableWebSocket, type ClosableWebSocket, goingAway } from '../http/websocket.ts'
 import { type Exchange, type Handler } from '../runtime.ts'
@@ -73,6 +73,7 @@ export function createEdgeRequests(options: EdgeRequestsOptions): EdgeRequests {
       try {
         return answer(response, request.method, exchange, session)
       } catch (thrown) {
+        discard(response)
         return failed(thrown)
       }
     }

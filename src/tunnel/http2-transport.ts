@@ -17,7 +17,7 @@ import {
   type EdgeTransport,
 } from './edge-link.ts'
 import { type EdgeTrust } from './edge-trust.ts'
-import { connectorFailure } from './http2-answer.ts'
+import { refusalToEdge } from './http2-answer.ts'
 import { createEdgeRequests } from './http2-requests.ts'
 import { type RemoteConfiguration } from './remote-configuration.ts'
 import { type RequestCounts } from './request-counts.ts'
@@ -96,7 +96,7 @@ function serveLink(
     scheme: 'https',
     afterTurn: (f) => options.runtime.afterTurn(f),
     handler: requests.handler,
-    refuse: connectorFailure,
+    refuse: refusalToEdge,
     onError: (error) => log.warn('edge connection: a request failed', { error: describeError(error) }),
     onGoAway: () => events.goAway(),
     onSilent: () => (silent = true),

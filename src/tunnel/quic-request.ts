@@ -7,7 +7,7 @@ import { describeError, errorOf, ProxyFailure, type ProxyError } from '../errors
 import { type Body, type BodySink } from '../http/body.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
-import { asEngineResponse } from '../http/response.ts'
+import { asEngineResponse, discard } from '../http/response.ts'
 import { type RawStream } from '../http/upgrade.ts'
 import { closableWebSocket, type ClosableWebSocket } from '../http/websocket.ts'
 import { type Address, type Exchange, type Field, type Handler, type Outcome, type QuicStream } from '../runtime.ts'
@@ -184,7 +184,7 @@ class ServedStream implements DataStream, Exchange {
       const own = asEngineResponse(response)
       if (own.status === 101) this.switchProtocols(own.upgrade, switchFields(own))
       else {
-        if (own.status < 200 || own.status > 599) throw new TypeError(`${own.status} is no final status`)
+        if (own.status < 200 || own.status > 999) throw new TypeError(`${own.status} is no final status`)
         const body = own.holder.take()
         const bodiless = isBodiless(own.status, this.method)
         const fields = answerFields(own, body ? body.length : 0, bodiless)
@@ -198,6 +198,7 @@ class ServedStream implements DataStream, Exchange {
         }
       }
     } catch (thrown) {
+      discard(response)
       this.failed(thrown)
     }
   }
@@ -300,10 +301,4 @@ function handshakeFields(fields: readonly Field[]): Field[] {
 /** What is between the edge and the connector stays here. */
 function isForwarded([name]: Field): boolean {
   return !/^cf-(?:cloudflared-.*|trace-id)$/i.test(name)
-}
-
-function discard(response: Response): void {
-  const own = asEngineResponse(response)
-  own.holder.take()?.cancel()
-  own.upgrade?.outgoing.fail({ kind: 'downstream-gone' })
 }

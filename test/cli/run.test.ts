@@ -101,6 +101,16 @@ test('headgate http calls its argument by the name that its help has', async () 
   expect([exitCode, err]).toEqual([1, expect.stringMatching(/^headgate: URL must be an http:/)])
 })
 
+test.each([
+  [['http', 'http://localhost:3000', '--protocol', 'smoke']],
+  [['http://localhost:3000', '--protocol', 'smoke']],
+  [['HTTPS://localhost:3000', '--protocol', 'smoke']],
+])('%j shows a server to the world', async (argv) => {
+  const { exitCode, err } = await runCommand(argv)
+  expect(exitCode).toBe(1)
+  expect(err).toMatch(/^headgate: --protocol must be one of/) // refused as an option of that command, before anything is asked
+})
+
 describe('headgate edge', () => {
   const anywhere = ['--listen', '127.0.0.1:0', '--api', '127.0.0.1:0', '--connectors', '127.0.0.1:0']
 

@@ -294,6 +294,41 @@ describe.each(transports)('over %s', (protocol) => {
       expect((await ask(gateway.address, '/fine')).text).toBe('fine')
     })
 
+    test('a backend with a status of its own invention is passed on', async () => {
+      const backend = keep(
+        await startRawBackend(async (peer) => {
+          await readHead(peer)
+          peer.write('HTTP/1.1 999 Nobody Knows\r\nContent-Length: 4\r\n\r\nodd\n')
+        }),
+      )
+      const gateway = await openGateway(protocol, toBackend(backend.url))
+      const answer = await sendTo(gateway, 'http', '/')
+      expect(answer).toMatchObject({ source: 'origin', status: 999 })
+      expect(await textOf(answer)).toBe('odd\n')
+    })
+
+    // Over QUIC the head has gone out by then, and the stream is reset.
+    test.runIf(protocol === 'http2')('502: a backend whose answer breaks behind its head', async () => {
+      const backend = keep(
+        await startRawBackend(async (peer) => {
+          await readHead(peer)
+          peer.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n')
+        }),
+      )
+      const gateway = await openGateway(protocol, toBackend(backend.url))
+      const answer = await sendTo(gateway, 'http', '/')
+      expect(answer).toMatchObject({ source: 'origin', status: 502 })
+      expect(await textOf(answer)).toBe('invalid answer from the backend\n')
+    })
+
+    test('what an answer holds that cannot be sent is let go', async () => {
+      let cancelled = 0
+      const body: Body = { length: undefined, start() {}, resume() {}, cancel: () => cancelled++ }
+      const gateway = await openGateway(protocol, [], { handler: () => responseOf(103, '', emptyHead, body) })
+      expect(await sendTo(gateway, 'http', '/')).toMatchObject({ source: 'connector', status: 502 })
+      expect(cancelled).toBe(1)
+    })
+
     test('a handler whose promise is broken', async () => {
       const gateway = await openGateway(protocol, [], {
         handler: () => Promise.reject(new ProxyFailure({ kind: 'filter-failed', reason: 'no' })),
