@@ -153,6 +153,8 @@ export function createConnector(options: ConnectorOptions): Connector {
     const { ipVersion } = options
     const found = createAddressPool(await options.discover(), { ipVersion, now, random })
     if (found.capacity === 0) throw new Error(`it has no address of the IP version asked for (${ipVersion})`)
+    // What is up, or being dialled, stays where it is.
+    for (const { index, connection } of slots) if (connection) found.claim(index, connection.address)
     pool = found
     failuresSince = 0
   }
@@ -172,7 +174,6 @@ export function createConnector(options: ConnectorOptions): Connector {
 
   /** Tries once, and nobody waits for it: the old addresses may be good again before DNS is. */
   async function discoverAgain(): Promise<void> {
-    if (discovering) return
     discovering = true
     try {
       await discover()
@@ -302,7 +303,7 @@ export function createConnector(options: ConnectorOptions): Connector {
     // One lost connection of several is recovered from; without any, requests are being lost.
     if (ready() > 0) log.warn('edge connection lost', fields)
     else log.error('edge connection lost, and there is no other', fields)
-    if (failuresSince >= failuresBeforeDiscovery && now() - lookedAtMs >= discoveryIntervalMs) void discoverAgain()
+    if (isEdgeInDoubt()) void discoverAgain()
     await sleep(waitMs)
     if (stopping) return
     const { rotates, addressInDoubt } = failureHandling[failure]
@@ -315,6 +316,12 @@ export function createConnector(options: ConnectorOptions): Connector {
     if (slot.transport.transport !== before) {
       log.warn('trying another protocol', { connection: slot.index, from: before, to: slot.transport.transport })
     }
+  }
+
+  /** One connection that is up says that the addresses are good. */
+  function isEdgeInDoubt(): boolean {
+    const isDue = now() - lookedAtMs >= discoveryIntervalMs && !discovering
+    return isDue && failuresSince >= failuresBeforeDiscovery && ready() === 0
   }
 
   function leave(connection: EdgeConnection, graceMs: number): Promise<boolean> {

@@ -410,6 +410,49 @@ describe('failures', () => {
     await pass(33_000)
     expect(connector.ready).toBe(1)
   })
+
+  test('one connection that never comes back, while others live, is no reason to look for the edge again', async () => {
+    let asked = 0
+    const { connector, edge, pass } = createScene({
+      discover: () => {
+        asked++
+        return Promise.resolve(regionsOf(3))
+      },
+    })
+    connector.start()
+    await pass(4_000)
+    const [lost, ...live] = edge.connections.slice()
+    edge.script = () => ({ does: 'refuse-dial' })
+    lost!.close()
+    await pass(1_200_000)
+    expect(connector.ready).toBe(3)
+    expect(asked).toBe(1)
+    const dialled = new Set(edge.connections.slice(4).map(({ address }) => address.host))
+    for (const { address } of live) expect(dialled).not.toContain(address.host)
+  })
+
+  test('what comes up while the edge is looked for again keeps its address to itself', async () => {
+    let asked = 0
+    let found = (_: EdgeRegions) => {}
+    const { connector, edge, pass } = createScene({
+      discover: () =>
+        asked++ === 0 ? Promise.resolve(regionsOf(2)) : new Promise<EdgeRegions>((resolve) => (found = resolve)),
+    })
+    connector.start()
+    await pass(4_000)
+    edge.script = () => ({ does: 'refuse-dial' })
+    for (const connection of edge.connections.slice()) connection.close()
+    await pass(1_200_000)
+    expect(asked).toBe(2)
+    edge.script = ({ connIndex }) => (connIndex < 2 ? { does: 'accept' } : { does: 'refuse-dial' })
+    await pass(33_000)
+    expect(connector.ready).toBe(2)
+    found(regionsOf(2))
+    edge.script = () => ({ does: 'accept' })
+    await pass(33_000)
+    expect(connector.ready).toBe(4)
+    expect(new Set(connector.reports.map((report) => report.edge)).size).toBe(4)
+  })
 })
 
 describe('protocols', () => {

@@ -218,6 +218,16 @@ describe('which connection has which address', () => {
     expect(addresses.take(2)).toEqual(v4(11))
   })
 
+  test('an address that a connection has from another pool is its own here too', () => {
+    const addresses = pool(two)
+    addresses.claim(3, { ...v4(12) })
+    addresses.claim(2, v4(99))
+    expect(addresses.take(3)).toEqual(v4(12))
+    const others = [0, 1, 2, 4, 5].map((index) => addresses.take(index)?.host)
+    expect(new Set(others).size).toBe(5)
+    expect(others).not.toContain(v4(12).host)
+  })
+
   test('a region that is used up is made up for by the other one', () => {
     const addresses = pool([[v4(1)], [v4(11), v4(12), v4(13)]])
     expect([0, 1, 2, 3].map((index) => addresses.take(index)).every((address) => address !== undefined)).toBe(true)
