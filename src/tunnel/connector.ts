@@ -12,6 +12,7 @@ import { clientInfo, type ConnectorIdentity } from './client-info.ts'
 import { openEdgeConnection, type ConnectionEnd, type ConnectionLimits, type EdgeConnection } from './connection.ts'
 import { failureHandling } from './connection-failure.ts'
 import { type TunnelCredentials } from './credentials.ts'
+import { describeThrown } from './describe-thrown.ts'
 import { type EdgeRegions } from './discovery.ts'
 import { type EdgeTransport } from './edge-link.ts'
 import {
@@ -438,16 +439,4 @@ export function createConnector(options: ConnectorOptions): Connector {
       destroyAll()
     },
   }
-}
-
-function describeThrown(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown error'
-  const why = messageOf(error.cause)
-  return why === undefined ? error.message : `${error.message}: ${why}`
-}
-
-/** A resolver's errors are no Errors. */
-function messageOf(cause: unknown): string | undefined {
-  if (typeof cause === 'string') return cause
-  return typeof cause === 'object' && cause !== null && 'message' in cause ? String(cause.message) : undefined
 }
