@@ -23,7 +23,6 @@ import {
   listenAt,
   oneOf,
   path,
-  protocolName,
   regionName,
   share,
   text,
@@ -52,6 +51,8 @@ export interface OptionSpec<T = unknown> {
   readonly helpOff?: string
   /** Reads one value. */
   readonly read: z.ZodType<unknown, string>
+  /** A word that is read as another one, with a warning. */
+  readonly outdated?: { readonly word: string; readonly meant: string }
   /** `undefined` stands for "not set". */
   readonly fallback: T
   /** The default in words, where `fallback` does not say it. */
@@ -192,7 +193,8 @@ export const optionTable = {
     flag: 'protocol',
     argument: 'NAME',
     help: 'What carries the tunnel: quic, http2, or auto. gRPC needs http2, which auto takes into account.',
-    read: protocolName,
+    read: oneOf('auto', 'quic', 'http2'),
+    outdated: { word: 'h2mux', meant: 'http2' },
     fallback: 'auto',
     predecessor: { name: 'PROXY_TUNNEL_PROTOCOL', also: 'TUNNEL_TRANSPORT_PROTOCOL' },
   }),

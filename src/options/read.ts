@@ -37,23 +37,22 @@ function readOne(
   warnings: string[],
 ): unknown {
   const spec: OptionSpec = optionTable[name]
+  const read = (texts: readonly string[], source: string): unknown => readTexts(spec, texts, source, problems, warnings)
   if (typeof given === 'boolean') return given
-  if (given !== undefined) return readTexts(spec, [given].flat(), `--${spec.flag}`, problems)
+  if (given !== undefined) return read([given].flat(), `--${spec.flag}`)
 
   const ours = environmentName(name)
   const own = environment[ours]
-  if (isGiven(spec, own)) return readTexts(spec, textsOf(spec, own), ours, problems)
+  if (isGiven(spec, own)) return read(textsOf(spec, own), ours)
 
   const { predecessor } = spec
   const theirs = predecessor === undefined ? undefined : environment[predecessor.name]
   if (predecessor === undefined) return spec.fallback
   if (!isGiven(spec, theirs)) {
     const connectors = predecessor.also === undefined ? undefined : environment[predecessor.also]
-    return isGiven(spec, connectors)
-      ? readTexts(spec, textsOf(spec, connectors), predecessor.also!, problems)
-      : spec.fallback
+    return isGiven(spec, connectors) ? read(textsOf(spec, connectors), predecessor.also!) : spec.fallback
   }
-  if (!predecessor.read) return readTexts(spec, textsOf(spec, theirs), predecessor.name, problems)
+  if (!predecessor.read) return read(textsOf(spec, theirs), predecessor.name)
   const value = predecessor.read(theirs)
   if (value !== undefined) return value
   warnings.push(`${predecessor.name} cannot be read and is ignored; set ${ours} to ${expectedBy(spec)}.`)
@@ -69,13 +68,26 @@ function textsOf(spec: OptionSpec, text: string): readonly string[] {
   return spec.many ? text.split(',').filter((part) => part.trim() !== '') : [text]
 }
 
-function readTexts(spec: OptionSpec, texts: readonly string[], source: string, problems: string[]): unknown {
+function readTexts(
+  spec: OptionSpec,
+  texts: readonly string[],
+  source: string,
+  problems: string[],
+  warnings: string[],
+): unknown {
   const values = texts.map((text) => {
-    const { success, data, error } = spec.read.safeParse(text)
+    const { success, data, error } = spec.read.safeParse(withoutOutdated(spec, text, source, warnings))
     if (!success) problems.push(`${source} must be ${error.issues[0]!.message}, and is ${describeText(text)}.`)
     return data
   })
   return spec.many ? values : values.at(-1)
+}
+
+function withoutOutdated({ outdated }: OptionSpec, text: string, source: string, warnings: string[]): string {
+  if (outdated === undefined || text.trim().toLowerCase() !== outdated.word) return text
+  const { word, meant } = outdated
+  warnings.push(`${source}: ${word} is out of date, and read as ${meant}; write ${meant}.`)
+  return meant
 }
 
 function expectedBy(spec: OptionSpec): string {

@@ -81,13 +81,6 @@ export const token = readable<string>(
   'printable ASCII without spaces',
 )
 
-/** `h2mux`, long gone, means HTTP/2 as it does to the reference client; a typing error must not become `auto`. */
-export const protocolName = readable<'auto' | 'quic' | 'http2'>((value) => {
-  const name = value.toLowerCase()
-  if (name === 'h2mux') return 'http2'
-  return name === 'auto' || name === 'quic' || name === 'http2' ? name : undefined
-}, 'one of auto, quic, http2')
-
 export const httpUrl = readable<string>((value) => {
   const url = URL.canParse(value) ? new URL(value) : undefined
   const isOurs = url !== undefined && /^https?:$/.test(url.protocol) && url.username === '' && url.password === ''

@@ -19,6 +19,8 @@ export interface AddressPool {
    * @param unreachable whether the old address did not work, which may move its region to the other IP version
    */
   rotate(connIndex: number, unreachable: boolean): EdgeAddress | undefined
+  /** The connection has this address already, from another pool; nothing happens if this one has no such address. */
+  claim(connIndex: number, address: EdgeAddress): void
   /** The connection has no use for its address any more. */
   release(connIndex: number): void
 }
@@ -53,8 +55,12 @@ interface Region {
 export function createAddressPool(regions: EdgeRegions, { ipVersion, now, random }: AddressPoolOptions): AddressPool {
   const all = regions.map((addresses) => createRegion(addresses, ipVersion))
 
+  function find(isMeant: (slot: Slot) => boolean): Slot | undefined {
+    return all.flatMap((region) => [...region.primary, ...region.secondary]).find(isMeant)
+  }
+
   function held(connIndex: number): Slot | undefined {
-    return all.flatMap((region) => [...region.primary, ...region.secondary]).find((slot) => slot.user === connIndex)
+    return find((slot) => slot.user === connIndex)
   }
 
   function choose(except?: Slot): Slot | undefined {
@@ -84,6 +90,12 @@ export function createAddressPool(regions: EdgeRegions, { ipVersion, now, random
         if (unreachable) reconsiderFamily(old, now())
       }
       return assign(choose(old), connIndex)
+    },
+    claim(connIndex, { host, port }) {
+      assign(
+        find(({ address, user }) => address.host === host && address.port === port && user === undefined),
+        connIndex,
+      )
     },
     release(connIndex) {
       const slot = held(connIndex)

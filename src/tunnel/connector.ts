@@ -12,6 +12,7 @@ import { clientInfo, type ConnectorIdentity } from './client-info.ts'
 import { openEdgeConnection, type ConnectionEnd, type ConnectionLimits, type EdgeConnection } from './connection.ts'
 import { failureHandling } from './connection-failure.ts'
 import { type TunnelCredentials } from './credentials.ts'
+import { describeThrown } from './describe-thrown.ts'
 import { type EdgeRegions } from './discovery.ts'
 import { type EdgeTransport } from './edge-link.ts'
 import {
@@ -34,7 +35,7 @@ export interface ConnectorOptions {
   /** How many connections are wanted; the reference client has 4. */
   readonly connections: number
   readonly ipVersion: IpVersion
-  /** Finds the edge. Rejects when it cannot be found; it is asked again then. */
+  /** Finds the edge. Rejects when it cannot be found; it is asked again then, or later where addresses are known. */
   readonly discover: () => Promise<EdgeRegions>
   /** Which transports connections may use now. It is asked again when `reconsiderProtocol` is called. */
   readonly chooseProtocol: () => Promise<ProtocolChoice>
@@ -119,7 +120,8 @@ export function createConnector(options: ConnectorOptions): Connector {
   const proven = new Set<Transport>()
   let choice: ProtocolChoice = { first: 'http2', fallback: undefined }
   let pool: AddressPool | undefined
-  let discoveredAtMs = -Infinity
+  let lookedAtMs = -Infinity
+  let discovering = false
   let failuresSince = 0
   let started = false
   let stopping = false
@@ -146,16 +148,24 @@ export function createConnector(options: ConnectorOptions): Connector {
 
   const now = (): number => timers.now()
 
+  /** @throws when the edge has no address; those that are known stay */
   async function discover(): Promise<void> {
+    lookedAtMs = now()
+    const { ipVersion } = options
+    const found = createAddressPool(await options.discover(), { ipVersion, now, random })
+    if (found.capacity === 0) throw new Error(`it has no address of the IP version asked for (${ipVersion})`)
+    // What is up, or being dialled, stays where it is.
+    for (const { index, connection } of slots) if (connection) found.claim(index, connection.address)
+    pool = found
+    failuresSince = 0
+  }
+
+  /** There is nowhere to dial before. */
+  async function discoverAtStart(): Promise<void> {
     const backoff = createBackoff({ baseMs: baseBackoffMs, maxRetries: defaultMaxRetries, now, random })
     while (!stopping) {
       try {
-        const regions = await options.discover()
-        pool = createAddressPool(regions, { ipVersion: options.ipVersion, now, random })
-        discoveredAtMs = now()
-        failuresSince = 0
-        if (pool.capacity > 0) return
-        log.error('the edge has no address of the IP version asked for', { ipVersion: options.ipVersion })
+        return await discover()
       } catch (error) {
         log.error('the edge was not found', { error: describeThrown(error) })
       }
@@ -163,9 +173,22 @@ export function createConnector(options: ConnectorOptions): Connector {
     }
   }
 
+  /** Tries once, and nobody waits for it: the old addresses may be good again before DNS is. */
+  async function discoverAgain(): Promise<void> {
+    discovering = true
+    try {
+      await discover()
+      log.info('the edge was looked for again, and found', { addresses: pool?.capacity })
+    } catch (error) {
+      log.warn('the edge was not found again; dialling its old addresses', { error: describeThrown(error) })
+    } finally {
+      discovering = false
+    }
+  }
+
   async function run(): Promise<void> {
     choice = await options.chooseProtocol()
-    await discover()
+    await discoverAtStart()
     if (stopping || pool === undefined) return
     const wanted = Math.min(options.connections, pool.capacity)
     if (wanted < options.connections) {
@@ -281,6 +304,7 @@ export function createConnector(options: ConnectorOptions): Connector {
     // One lost connection of several is recovered from; without any, requests are being lost.
     if (ready() > 0) log.warn('edge connection lost', fields)
     else log.error('edge connection lost, and there is no other', fields)
+    if (isEdgeInDoubt()) void discoverAgain()
     await sleep(waitMs)
     if (stopping) return
     const { rotates, addressInDoubt } = failureHandling[failure]
@@ -293,7 +317,12 @@ export function createConnector(options: ConnectorOptions): Connector {
     if (slot.transport.transport !== before) {
       log.warn('trying another protocol', { connection: slot.index, from: before, to: slot.transport.transport })
     }
-    if (failuresSince >= failuresBeforeDiscovery && now() - discoveredAtMs >= discoveryIntervalMs) await discover()
+  }
+
+  /** One connection that is up says that the addresses are good. */
+  function isEdgeInDoubt(): boolean {
+    const isDue = now() - lookedAtMs >= discoveryIntervalMs && !discovering
+    return isDue && failuresSince >= failuresBeforeDiscovery && ready() === 0
   }
 
   function leave(connection: EdgeConnection, graceMs: number): Promise<boolean> {
@@ -410,16 +439,4 @@ export function createConnector(options: ConnectorOptions): Connector {
       destroyAll()
     },
   }
-}
-
-function describeThrown(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown error'
-  const why = messageOf(error.cause)
-  return why === undefined ? error.message : `${error.message}: ${why}`
-}
-
-/** A resolver's errors are no Errors. */
-function messageOf(cause: unknown): string | undefined {
-  if (typeof cause === 'string') return cause
-  return typeof cause === 'object' && cause !== null && 'message' in cause ? String(cause.message) : undefined
 }

@@ -1,4 +1,6 @@
 import { type Resolver, type ServiceRecord } from '../runtime.ts'
+import { type Log } from '../telemetry.ts'
+import { describeThrown } from './describe-thrown.ts'
 
 /** One address of the edge. The port serves TCP and UDP alike. */
 export interface EdgeAddress {
@@ -49,19 +51,30 @@ export async function discoverEdge(options: DiscoveryOptions): Promise<EdgeRegio
 
 /**
  * Addresses given by the user instead: `host:port`, each resolved to one address, dealt to the two regions in turn. An
- * entry that does not resolve is left out.
+ * entry that does not resolve is left out, with a warning.
  *
  * @throws Error when an entry has no port, or none resolves
  */
-export async function resolveStaticEdge(entries: readonly string[], resolver: EdgeResolver): Promise<EdgeRegions> {
+export async function resolveStaticEdge(
+  entries: readonly string[],
+  resolver: EdgeResolver,
+  log: Log,
+): Promise<EdgeRegions> {
   const places = entries.map(parsePlace)
-  const found = await Promise.allSettled(places.map(({ host, port }) => resolveName(host, port, resolver)))
+  const found = await Promise.allSettled(places.map(({ host, port }) => resolveOne(host, port, resolver)))
   const regions: [EdgeAddress[], EdgeAddress[]] = [[], []]
-  for (const [index, entry] of found.entries()) {
-    const first = entry.status === 'fulfilled' ? entry.value[0] : undefined
-    if (first !== undefined) regions[index % 2 === 0 ? 0 : 1].push(first)
+  const failures = new Map<string, unknown>()
+  for (const [index, result] of found.entries()) {
+    if (result.status === 'fulfilled') regions[index % 2 === 0 ? 0 : 1].push(result.value)
+    else failures.set(entries[index]!, result.reason)
   }
-  if (regions.every((region) => region.length === 0)) throw new Error('none of the edge addresses given resolves')
+  if (regions.every((region) => region.length === 0)) {
+    const names = [...failures.keys()].join(', ')
+    throw new Error(`none of the edge addresses given resolves (${names})`, { cause: [...failures.values()][0] })
+  }
+  for (const [entry, reason] of failures) {
+    log.warn('an edge address given does not resolve, and is left out', { edge: entry, error: describeThrown(reason) })
+  }
   return regions
 }
 
@@ -107,6 +120,12 @@ async function resolveRecord(record: ServiceRecord, resolver: EdgeResolver): Pro
 async function resolveName(host: string, port: number, resolver: EdgeResolver): Promise<readonly EdgeAddress[]> {
   const { addresses } = await resolver.lookup(host)
   return addresses.map(({ address, family }) => ({ host: address, port, family }))
+}
+
+async function resolveOne(host: string, port: number, resolver: EdgeResolver): Promise<EdgeAddress> {
+  const [first] = await resolveName(host, port, resolver)
+  if (first === undefined) throw new Error('the name has no address')
+  return first
 }
 
 function parsePlace(entry: string): { host: string; port: number } {

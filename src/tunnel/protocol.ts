@@ -10,17 +10,6 @@ export interface ProtocolChoice {
   readonly fallback: Transport | undefined
 }
 
-/**
- * Reads the protocol setting. `h2mux`, long gone, means HTTP/2 as it does to the reference client.
- *
- * @returns `undefined` for anything unknown: a typing error must not silently become `auto`
- */
-export function parseProtocolSetting(text: string): ProtocolSetting | undefined {
-  const value = text.trim().toLowerCase()
-  if (value === 'h2mux') return 'http2'
-  return value === 'auto' || value === 'quic' || value === 'http2' ? value : undefined
-}
-
 export interface ProtocolSituation {
   readonly setting: ProtocolSetting
   readonly quicAvailable: boolean

@@ -106,7 +106,7 @@ export function createTunnel(options: TunnelOptions): Tunnel {
 
   function discover(): Promise<EdgeRegions> {
     const { resolver } = runtime
-    if (options.edge.length > 0) return resolveStaticEdge(options.edge, resolver)
+    if (options.edge.length > 0) return resolveStaticEdge(options.edge, resolver, log)
     return discoverEdge({
       resolver,
       region: options.region,

@@ -116,7 +116,7 @@ describe('values', () => {
     ['accessLogSampling', '.25', 0.25],
     ['logLevel', 'debug', 'debug'],
     ['protocol', 'HTTP2', 'http2'],
-    ['protocol', 'h2mux', 'http2'],
+    ['protocol', ' quic ', 'quic'],
     ['edge', '[2001:db8::7]:7844', ['[2001:db8::7]:7844']],
     ['origin', 'http://localhost:3000', 'http://localhost:3000'],
     ['region', 'US', 'us'],
@@ -147,6 +147,9 @@ describe('a mistyped value refuses to start, naming the option and the fix, neve
     [{ listen: 'web:80=:80' }, {}, /^--listen must be an address/],
     [{ listen: 'Shop/web:80=:80' }, {}, /^--listen must be an address/],
     [{ admin: '80=:80' }, {}, /^--admin must be HOST:PORT/],
+    [{ protocol: '' }, {}, /^--protocol must be one of auto, quic, http2, and is empty\.$/],
+    [{ protocol: 'h2' }, {}, /^--protocol must be one of auto, quic, http2, and is/],
+    [{ protocol: 'quic,http2' }, {}, /^--protocol must be one of auto, quic, http2, and is/],
     [{ protocol: 'htpp2' }, {}, /^--protocol must be one of auto, quic, http2, and is/],
     [{}, { PROXY_TUNNEL_PROTOCOL: 'quick' }, /^PROXY_TUNNEL_PROTOCOL must be one of auto, quic, http2/],
     [{}, { TUNNEL_TRANSPORT_PROTOCOL: 'tcp' }, /^TUNNEL_TRANSPORT_PROTOCOL must be one of auto, quic, http2/],
@@ -235,6 +238,17 @@ describe("the predecessor's environment, read as it read it", () => {
     expect(warnings).toEqual([expect.stringMatching(`^${name} is set and has no effect: `)])
     expect(warnings!.join()).not.toContain('eyJhIjoi')
   })
+})
+
+test.each<[FlagValues, Environment, string]>([
+  [{ protocol: 'h2mux' }, { TUNNEL_TRANSPORT_PROTOCOL: 'h2mux' }, '--protocol'],
+  [{}, { HEADGATE_PROTOCOL: ' H2MUX ' }, 'HEADGATE_PROTOCOL'],
+  [{}, { PROXY_TUNNEL_PROTOCOL: 'h2mux' }, 'PROXY_TUNNEL_PROTOCOL'],
+  [{}, { TUNNEL_TRANSPORT_PROTOCOL: 'h2mux' }, 'TUNNEL_TRANSPORT_PROTOCOL'],
+])('a protocol that is long gone means HTTP/2, with one warning: %o %o', (flags, environment, source) => {
+  const { options, warnings } = readOptions(flags, environment)
+  expect(options!.protocol).toBe('http2')
+  expect(warnings).toEqual([`${source}: h2mux is out of date, and read as http2; write http2.`])
 })
 
 describe('names that do nothing', () => {

@@ -4,6 +4,7 @@ import { type EdgeRegions } from '../../src/tunnel/discovery.ts'
 import { type ProtocolChoice } from '../../src/tunnel/protocol.ts'
 import { createUuid } from '../../src/tunnel/uuid.ts'
 import { silentLog } from '../../src/telemetry.ts'
+import { createRecordedLog } from '../support/recorded-log.ts'
 import { createManualTimers, type ManualTimers } from './manual-timers.ts'
 import { createScriptedEdge, type ScriptedEdge } from './scripted-transport.ts'
 
@@ -364,6 +365,93 @@ describe('failures', () => {
     await pass(120_000)
     expect(asked).toBe(2)
     expect(connector.ready).toBe(4)
+  })
+
+  test('an outage that takes DNS with it: looked for once in five minutes, and dialled where it was all along', async () => {
+    let asked = 0
+    const log = createRecordedLog()
+    const { connector, edge, pass } = createScene({
+      discover: () => (asked++ === 0 ? Promise.resolve(regionsOf(3)) : Promise.reject(new Error('no such name'))),
+      log,
+    })
+    connector.start()
+    await pass(4_000)
+    edge.script = () => ({ does: 'refuse-dial' })
+    for (const connection of edge.connections.slice()) connection.close()
+    await pass(500_000)
+    expect(asked).toBe(2)
+    const dials = edge.connections.length
+    await pass(200_000)
+    expect(asked).toBe(3)
+    expect(edge.connections.length).toBeGreaterThanOrEqual(dials + 4 * 6)
+    const said = log.lines.filter((line) => line.includes('not found'))
+    expect(said).toEqual(
+      Array.from({ length: 2 }, () => 'warn: the edge was not found again; dialling its old addresses'),
+    )
+    edge.script = () => ({ does: 'accept' })
+    await pass(33_000)
+    expect(connector.ready).toBe(4)
+  })
+
+  test.each<[string, () => Promise<EdgeRegions>]>([
+    ['never answered', () => new Promise<never>(() => {})],
+    ['answered by nothing of our IP version', () => Promise.resolve([[], []])],
+  ])('looking for the edge again, %s, leaves the old addresses', async (_, again) => {
+    let asked = 0
+    const { connector, edge, pass } = createScene({
+      discover: () => (asked++ === 0 ? Promise.resolve(regionsOf(1)) : again()),
+      connections: 1,
+    })
+    edge.script = () => ({ does: 'refuse-dial' })
+    connector.start()
+    await pass(400_000)
+    expect(asked).toBe(2)
+    edge.script = () => ({ does: 'accept' })
+    await pass(33_000)
+    expect(connector.ready).toBe(1)
+  })
+
+  test('one connection that never comes back, while others live, is no reason to look for the edge again', async () => {
+    let asked = 0
+    const { connector, edge, pass } = createScene({
+      discover: () => {
+        asked++
+        return Promise.resolve(regionsOf(3))
+      },
+    })
+    connector.start()
+    await pass(4_000)
+    const [lost, ...live] = edge.connections.slice()
+    edge.script = () => ({ does: 'refuse-dial' })
+    lost!.close()
+    await pass(1_200_000)
+    expect(connector.ready).toBe(3)
+    expect(asked).toBe(1)
+    const dialled = new Set(edge.connections.slice(4).map(({ address }) => address.host))
+    for (const { address } of live) expect(dialled).not.toContain(address.host)
+  })
+
+  test('what comes up while the edge is looked for again keeps its address to itself', async () => {
+    let asked = 0
+    let found = (_: EdgeRegions) => {}
+    const { connector, edge, pass } = createScene({
+      discover: () =>
+        asked++ === 0 ? Promise.resolve(regionsOf(2)) : new Promise<EdgeRegions>((resolve) => (found = resolve)),
+    })
+    connector.start()
+    await pass(4_000)
+    edge.script = () => ({ does: 'refuse-dial' })
+    for (const connection of edge.connections.slice()) connection.close()
+    await pass(1_200_000)
+    expect(asked).toBe(2)
+    edge.script = ({ connIndex }) => (connIndex < 2 ? { does: 'accept' } : { does: 'refuse-dial' })
+    await pass(33_000)
+    expect(connector.ready).toBe(2)
+    found(regionsOf(2))
+    edge.script = () => ({ does: 'accept' })
+    await pass(33_000)
+    expect(connector.ready).toBe(4)
+    expect(new Set(connector.reports.map((report) => report.edge)).size).toBe(4)
   })
 })
 

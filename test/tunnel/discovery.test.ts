@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type ResolvedAddress, type ServiceRecord } from '../../src/runtime.ts'
+import { silentLog } from '../../src/telemetry.ts'
 import { createAddressPool, type IpVersion } from '../../src/tunnel/addresses.ts'
 import {
   discoverEdge,
@@ -9,6 +10,7 @@ import {
   orderRecords,
   resolveStaticEdge,
 } from '../../src/tunnel/discovery.ts'
+import { createRecordedLog } from '../support/recorded-log.ts'
 
 const record = (name: string, priority = 1, weight = 1, port = 7844): ServiceRecord => ({
   name,
@@ -28,6 +30,7 @@ const zone: Record<string, readonly ResolvedAddress[]> = {
     { address: '192.0.2.1', family: 4 },
     { address: '192.0.2.2', family: 4 },
   ],
+  'empty.test': [],
 }
 
 function resolver(srv: (name: string) => Promise<readonly ServiceRecord[]>) {
@@ -129,7 +132,8 @@ describe('static edge addresses', () => {
   const none = resolver(() => Promise.reject(new Error('not asked')))
 
   test('each is one address, and they are dealt to the regions in turn; what does not resolve is left out', async () => {
-    expect(await resolveStaticEdge(['edge.test:1', 'nowhere.test:2', 'edge.test:3', 'edge.test:4'], none)).toEqual([
+    const entries = ['edge.test:1', 'nowhere.test:2', 'edge.test:3', 'edge.test:4']
+    expect(await resolveStaticEdge(entries, none, silentLog)).toEqual([
       [
         { host: '192.0.2.1', port: 1, family: 4 },
         { host: '192.0.2.1', port: 3, family: 4 },
@@ -138,16 +142,32 @@ describe('static edge addresses', () => {
     ])
   })
 
-  test('none resolves: an error', async () => {
-    await expect(resolveStaticEdge(['nowhere.test:2'], none)).rejects.toThrow(
-      'none of the edge addresses given resolves',
-    )
+  test('what is left out is named in a warning', async () => {
+    const log = createRecordedLog()
+    await resolveStaticEdge(['nowhere.test:2', 'edge.test:1', 'empty.test:3'], none, log)
+    expect(log.lines).toEqual([
+      'warn: an edge address given does not resolve, and is left out',
+      'warn: an edge address given does not resolve, and is left out',
+    ])
+    expect(log.fields).toEqual([
+      { edge: 'nowhere.test:2', error: 'no nowhere.test' },
+      { edge: 'empty.test:3', error: 'the name has no address' },
+    ])
+  })
+
+  test('none resolves: one error that names them, and no warnings besides', async () => {
+    const log = createRecordedLog()
+    await expect(resolveStaticEdge(['nowhere.test:2', 'empty.test:3'], none, log)).rejects.toMatchObject({
+      message: 'none of the edge addresses given resolves (nowhere.test:2, empty.test:3)',
+      cause: { message: 'no nowhere.test' },
+    })
+    expect(log.lines).toEqual([])
   })
 
   test.each(['edge.test', 'edge.test:', 'edge.test:0', 'edge.test:70000', ':7844', '::1:7844', 'a b:1', '[::1]'])(
     '%j is none',
     async (entry) => {
-      await expect(resolveStaticEdge([entry], none)).rejects.toThrow('not of the form host:port')
+      await expect(resolveStaticEdge([entry], none, silentLog)).rejects.toThrow('not of the form host:port')
     },
   )
 
@@ -157,7 +177,7 @@ describe('static edge addresses', () => {
       asked.push(hostname)
       return Promise.resolve({ addresses: [{ address: hostname, family: 6 as const }] })
     }
-    expect(await resolveStaticEdge(['[::1]:7844'], { ...none, lookup })).toEqual([
+    expect(await resolveStaticEdge(['[::1]:7844'], { ...none, lookup }, silentLog)).toEqual([
       [{ host: '::1', port: 7844, family: 6 }],
       [],
     ])
@@ -216,6 +236,16 @@ describe('which connection has which address', () => {
     expect([0, 1, 2].map((index) => addresses.take(index)?.host)).toEqual(['192.0.2.1', '192.0.2.11', undefined])
     addresses.release(1)
     expect(addresses.take(2)).toEqual(v4(11))
+  })
+
+  test('an address that a connection has from another pool is its own here too', () => {
+    const addresses = pool(two)
+    addresses.claim(3, { ...v4(12) })
+    addresses.claim(2, v4(99))
+    expect(addresses.take(3)).toEqual(v4(12))
+    const others = [0, 1, 2, 4, 5].map((index) => addresses.take(index)?.host)
+    expect(new Set(others).size).toBe(5)
+    expect(others).not.toContain(v4(12).host)
   })
 
   test('a region that is used up is made up for by the other one', () => {

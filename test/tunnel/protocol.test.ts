@@ -13,27 +13,11 @@ import {
   fnv1a,
   isAllowed,
   parsePercentages,
-  parseProtocolSetting,
   type ProtocolChoice,
   type ProtocolSituation,
   startTransport,
   type TransportState,
 } from '../../src/tunnel/protocol.ts'
-
-describe('the protocol setting', () => {
-  test.each([
-    ['auto', 'auto'],
-    ['quic', 'quic'],
-    ['http2', 'http2'],
-    [' HTTP2 ', 'http2'],
-    ['h2mux', 'http2'],
-    ['', undefined],
-    ['h2', undefined],
-    ['quic,http2', undefined],
-  ])('%j is %s', (text, setting) => {
-    expect(parseProtocolSetting(text)).toBe(setting)
-  })
-})
 
 describe('the account threshold (FNV-1a, 32 bits, modulo 100)', () => {
   test.each([
