@@ -16,7 +16,11 @@ import {
 import { type Log } from '../telemetry.ts'
 import { createTimerEntry, type Timers } from '../timers.ts'
 import { MalformedMessageError } from './capnp.ts'
-import { updateConfiguration } from './configuration-manager.ts'
+import {
+  updateConfiguration,
+  type UpdateConfigurationParams,
+  type UpdateConfigurationResponse,
+} from './configuration-manager.ts'
 import {
   type ControlStream,
   describeSocketError,
@@ -60,11 +64,17 @@ const openingTimeoutMs = 10_000
 const lingerMs = 2_000
 
 export function createQuicTransport(options: QuicTransportOptions): EdgeTransport {
-  const { timers, configuration } = options
-  const methods: readonly ServedMethod[] = [
-    serveMethod(updateConfiguration, (params) => configuration.update(params)),
-    ...refusedUdpSessions,
-  ]
+  const { timers, configuration, log } = options
+  const methods: readonly ServedMethod[] = [serveMethod(updateConfiguration, configure), ...refusedUdpSessions]
+
+  function configure(params: UpdateConfigurationParams): UpdateConfigurationResponse {
+    try {
+      return configuration.update(params)
+    } catch (thrown) {
+      log.warn('configuration push not understood', { error: thrown instanceof Error ? thrown.message : 'unknown' })
+      throw thrown
+    }
+  }
 
   async function dial(host: string, port: number): Promise<QuicConnection> {
     const how: QuicOptions = {

@@ -368,7 +368,9 @@ describe.each(transports)('over %s', (protocol) => {
         answers.push((await connection.configure(version, { ingress: [] })).latestAppliedVersion)
       }
       expect(answers).toEqual([0, 5, 5, 5, 6])
-      await expect(connection.configureWith('{"version":')).rejects.toThrow()
+      await expect(connection.configureWith('sesame')).rejects.toThrow()
+      expect(scene.log.lines).toContain('warn: configuration push not understood')
+      expect(JSON.stringify(scene.log.fields)).not.toContain('sesame')
       expect((await connection.configure(7, {})).latestAppliedVersion).toBe(7)
       expect(await textOf(scene)).toBe('200 fine')
     })
