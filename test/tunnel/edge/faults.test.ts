@@ -5,6 +5,7 @@ import { emptyHead, headOf } from '../../../src/http/head.ts'
 import { createResponse, responseOf } from '../../../src/http/response.ts'
 import { engineRequest } from '../../../src/http/request.ts'
 import type { Exchange, Handler } from '../../../src/runtime.ts'
+import { updateConfiguration } from '../../../src/tunnel/configuration-manager.ts'
 import {
   rateLimited,
   registrationErrors,
@@ -12,6 +13,7 @@ import {
   type RegistrationFault,
 } from '../../../src/tunnel/edge/faults.ts'
 import { createCredentials } from '../../../src/tunnel/edge/tunnels.ts'
+import { registerUdpSession, unregisterUdpSession } from '../../../src/tunnel/session-manager.ts'
 import { patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
 import { until } from '../../support/until.ts'
 import { breaksOff, holdsBack, openScene, transports, type Scene } from './scene.ts'
@@ -510,4 +512,50 @@ describe('over http2', () => {
     expect(scene.attempts).toEqual([0, 1])
     expect(scene.connector.reports[0]!.lastFailure).toMatch(/no control stream within 10000 ms/)
   })
+})
+
+describe.runIf(transports.includes('quic'))('over quic', () => {
+  test('calls of what we do not have are refused, each on its stream; a request that runs meanwhile goes on', async () => {
+    const held = holding('/held')
+    await using scene = await openScene({ protocol: 'quic', handler: held.handler })
+    await scene.registered()
+    const answer = await scene.edge.fetch(requestFor('/held', { authority: 'a.example' }))
+    held.body.push('half')
+    const { connection } = scene
+    const sessionId = new Uint8Array(16).fill(7)
+    const session = { sessionId, dstIp: Uint8Array.of(10, 0, 0, 1), dstPort: 53, closeAfterIdleMs: 0, traceContext: '' }
+    const push = { version: 1, config: new TextEncoder().encode('{}') }
+    const calls = await Promise.allSettled([
+      connection.call(registerUdpSession, session),
+      connection.call(unregisterUdpSession, { sessionId, message: 'gone' }),
+      connection.call({ ...registerUdpSession, methodId: 9 }, session),
+      connection.call({ ...updateConfiguration, interfaceId: 0xf00dn }, push),
+      connection.call(updateConfiguration, push),
+    ])
+    const refused = (reason: RegExp) => ({
+      status: 'rejected',
+      reason: { failure: { kind: 'exception', exception: { reason: expect.stringMatching(reason) } } },
+    })
+    expect(calls).toMatchObject([
+      { status: 'fulfilled', value: { error: 'this connector carries no UDP' } },
+      refused(/^this connector carries no UDP$/),
+      refused(/method not implemented$/),
+      refused(/method not implemented$/),
+      { status: 'fulfilled', value: { latestAppliedVersion: 1, error: '' } },
+    ])
+    held.body.push(', whole')
+    held.body.finish()
+    expect(await answer.text()).toBe('half, whole')
+    expect(await textOf(scene)).toBe('200 fine')
+    expect(scene.attempts).toEqual([0])
+  })
+})
+
+test('over http2 the edge has no way to call', async () => {
+  await using scene = await openScene({ protocol: 'http2' })
+  await scene.registered()
+  await expect(
+    scene.connection.call(unregisterUdpSession, { sessionId: new Uint8Array(16), message: '' }),
+  ).rejects.toThrow(/HTTP\/2/)
+  expect(await textOf(scene)).toBe('200 fine')
 })
