@@ -28,6 +28,14 @@ async function textOf({ edge }: Scene, path = '/'): Promise<string> {
   return `${answer.status} ${await answer.text()}`
 }
 
+/** Calls of the edge's, as the connector has counted them. */
+function served({ connector }: Scene): Record<string, number> {
+  const family = connector.families().find(({ name }) => name === 'cloudflared_rpc_server_operations')!
+  return Object.fromEntries(
+    Array.from(family.samples(), ({ labels, value }) => [`${labels['handler']} ${labels['method']}`, value]),
+  )
+}
+
 /** The path of a request, whose answer the test gives later; every other path is answered at once. */
 function holding(path: string): {
   handler: Handler
@@ -543,6 +551,11 @@ describe.runIf(transports.includes('quic'))('over quic', () => {
       refused(/method not implemented$/),
       { status: 'fulfilled', value: { latestAppliedVersion: 1, error: '' } },
     ])
+    expect(served(scene)).toEqual({
+      'config update_configuration': 1,
+      'session register_udp_session': 1,
+      'session unregister_udp_session': 1,
+    })
     held.body.push(', whole')
     held.body.finish()
     expect(await answer.text()).toBe('half, whole')
