@@ -1,7 +1,8 @@
 /**
  * Everything that can be set, once: its flag, what it means, its default, and the names it has in the environment.
  *
- * A value comes from the flag, then from `HEADGATE_<OPTION>`, then from the predecessor's name, then from here.
+ * A value comes from the flag, then from `HEADGATE_<OPTION>`, then from the predecessor's name, then from the reference
+ * connector's, then from here.
  */
 import type { z } from 'zod'
 import {
@@ -258,11 +259,11 @@ export const optionTable = {
   admin: one('Addresses', {
     flag: 'admin',
     argument: 'ADDR',
-    help: 'Where the admin API listens: /config, /healthz, /readyz, /metrics.',
+    help: 'Where the admin API listens: /config, /healthz, /readyz, /ready, /metrics.',
     read: bindAddress,
     fallback: { host: '127.0.0.1', port: 8081 },
     fallbackText: '127.0.0.1:8081',
-    predecessor: { name: 'PROXY_CONFIG_ADDR' },
+    predecessor: { name: 'PROXY_CONFIG_ADDR', also: 'TUNNEL_METRICS' },
   }),
   trustedProxies: many('Addresses', {
     flag: 'trusted-proxies',
@@ -460,7 +461,7 @@ export const optionTable = {
     read: duration(0),
     fallback: 30 * second,
     fallbackText: '30s',
-    predecessor: { name: 'PROXY_GRACE_PERIOD', read: positiveDuration(3 * minute) },
+    predecessor: { name: 'PROXY_GRACE_PERIOD', also: 'TUNNEL_GRACE_PERIOD', read: positiveDuration(3 * minute) },
   }),
   fastSockets: one('Process', {
     flag: 'fast-sockets',

@@ -296,6 +296,7 @@ function createTunnelOf(
     connections: options.quick ? 1 : options.connections,
     edge: options.edge,
     edgeCa: access.edgeCa,
+    publicUrl: access.publicUrl,
     ipVersion: edgeIpVersion === 'auto' ? 'auto' : edgeIpVersion === '4' ? 4 : 6,
     version,
     handler: proxy.fetch,

@@ -30,11 +30,17 @@ export const clampedShare: LenientReader<number> = (text) => {
   return Number.isNaN(number) ? undefined : Math.min(Math.max(number, 0), 1)
 }
 
-/** Names it knew that have no counterpart here, and what follows from that. */
+/** Names that it or the reference connector knows and that have no counterpart here, and what follows from that. */
 export const withoutCounterpart: Readonly<Record<string, string>> = {
   PROXY_TUNNEL_PROTOCOL_WAIT:
     'the tunnel is connected once there is a config, however long that takes, and follows it when gRPC routes come later',
   PROXY_TRACING_ENABLED: 'this version sends no traces',
   PROXY_TRACING_ENDPOINT: 'this version sends no traces',
   PROXY_TRACING_SAMPLE_RATE: 'this version sends no traces',
+  TUNNEL_POST_QUANTUM:
+    'the TLS of the runtime chooses the key exchange with the edge, and may take one without post-quantum algorithms',
+  TUNNEL_EDGE_BIND_ADDRESS: 'the system chooses the address that the edge is dialled from',
+  TUNNEL_RETRIES: 'every connection is retried for ever',
+  TUNNEL_STREAM_WRITE_TIMEOUT: 'how long a stream waits for the edge cannot be set',
+  TUNNEL_DISABLE_QUIC_PMTU: 'the QUIC of the runtime chooses the size of packets',
 }

@@ -134,19 +134,24 @@ function warnAboutUse(options: Options): string[] {
   return warnings
 }
 
-/** Names that do nothing: the predecessor's that we have no use for, and ours misspelt. */
+/** Names that do nothing: those of others that we have no use for, and ours misspelt. */
 function warnAboutNames(environment: Environment): string[] {
   const warnings: string[] = []
   const known = (Object.keys(optionTable) as OptionName[]).map(environmentName)
   for (const name of Object.keys(environment).sort()) {
     const why = Object.hasOwn(withoutCounterpart, name) ? withoutCounterpart[name] : undefined
-    if (why !== undefined && environment[name] !== '') warnings.push(`${name} is set and has no effect: ${why}.`)
+    if (why !== undefined && asksForSomething(environment[name]))
+      warnings.push(`${name} is set and has no effect: ${why}.`)
     else if (name.startsWith('HEADGATE_') && !known.includes(name)) {
       const near = known.find((other) => isNear(name, other))
       if (near !== undefined) warnings.push(`${name} is set and has no effect; did you mean ${near}?`)
     }
   }
   return warnings
+}
+
+function asksForSomething(text = ''): boolean {
+  return !['', 'false'].includes(text.trim().toLowerCase())
 }
 
 /** At most two letters inserted, left out or exchanged (Levenshtein distance). */

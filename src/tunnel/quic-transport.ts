@@ -16,7 +16,11 @@ import {
 import { type Log } from '../telemetry.ts'
 import { createTimerEntry, type Timers } from '../timers.ts'
 import { MalformedMessageError } from './capnp.ts'
-import { updateConfiguration } from './configuration-manager.ts'
+import {
+  updateConfiguration,
+  type UpdateConfigurationParams,
+  type UpdateConfigurationResponse,
+} from './configuration-manager.ts'
 import {
   type ControlStream,
   describeSocketError,
@@ -30,7 +34,7 @@ import { type DataStream, serveDataStream } from './quic-request.ts'
 import { type RemoteConfiguration } from './remote-configuration.ts'
 import { countRequest, type RequestCounts } from './request-counts.ts'
 import { createRpcConnection, type RpcConnection } from './rpc.ts'
-import { serveMethod, type ServedMethod } from './rpc-method.ts'
+import { observed, serveMethod, type ServedMethod } from './rpc-method.ts'
 import { refusedUdpSessions } from './session-manager.ts'
 import { type ConnectRequest, createOpeningReader, readConnectRequest } from './stream-metadata.ts'
 
@@ -42,6 +46,8 @@ export interface QuicTransportOptions {
   readonly configuration: RemoteConfiguration
   readonly counts: RequestCounts
   readonly log: Log
+  /** A call of the edge's was answered; for metrics. */
+  readonly onServed?: (method: string, failed: boolean, durationMs: number) => void
 }
 
 const servername = 'quic.cftunnel.com'
@@ -60,11 +66,19 @@ const openingTimeoutMs = 10_000
 const lingerMs = 2_000
 
 export function createQuicTransport(options: QuicTransportOptions): EdgeTransport {
-  const { timers, configuration } = options
-  const methods: readonly ServedMethod[] = [
-    serveMethod(updateConfiguration, (params) => configuration.update(params)),
-    ...refusedUdpSessions,
-  ]
+  const { timers, configuration, log, onServed = () => {} } = options
+  const methods = [serveMethod(updateConfiguration, configure), ...refusedUdpSessions].map((method) =>
+    observed(method, () => timers.now(), onServed),
+  )
+
+  function configure(params: UpdateConfigurationParams): UpdateConfigurationResponse {
+    try {
+      return configuration.update(params)
+    } catch (thrown) {
+      log.warn('configuration push not understood', { error: thrown instanceof Error ? thrown.message : 'unknown' })
+      throw thrown
+    }
+  }
 
   async function dial(host: string, port: number): Promise<QuicConnection> {
     const how: QuicOptions = {

@@ -57,8 +57,14 @@ export function parseConfigurationAnswer(body: string): UpdateConfigurationRespo
   return { latestAppliedVersion: lastAppliedVersion, error }
 }
 
+/** What it throws is logged, so nothing of the text is in it; a runtime's own message would quote it. */
 function parseObject(text: string): Readonly<Record<string, unknown>> {
-  const value: unknown = JSON.parse(text)
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw new Error('not JSON')
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('not a JSON object')
   return value as Record<string, unknown>
 }

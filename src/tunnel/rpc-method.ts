@@ -45,3 +45,31 @@ export function serveMethod<Params, Results>(
     },
   }
 }
+
+/** The same method. `tell` hears of each call when it is over: whether it failed, and how long it took. */
+export function observed(
+  method: ServedMethod,
+  now: () => number,
+  tell: (method: string, failed: boolean, durationMs: number) => void,
+): ServedMethod {
+  return {
+    ...method,
+    answer(content) {
+      const startedMs = now()
+      const over = (failed: boolean): void => tell(method.name, failed, now() - startedMs)
+      try {
+        const results = method.answer(content)
+        if (results instanceof Promise) {
+          results.then(
+            () => over(false),
+            () => over(true),
+          )
+        } else over(false)
+        return results
+      } catch (thrown) {
+        over(true)
+        throw thrown
+      }
+    },
+  }
+}

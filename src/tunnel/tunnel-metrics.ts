@@ -18,10 +18,14 @@ export interface TunnelMetricsOptions {
   readonly ready: () => number
   /** The highest version of a pushed configuration; -1 before the first. */
   readonly configurationVersion: () => number
+  /** Of a quick tunnel. */
+  readonly publicUrl?: string | undefined
 }
 
 export interface TunnelMetrics {
   readonly events: ConnectorEvents
+  /** A call of the edge's was answered. */
+  served(this: void, method: string, failed: boolean, durationMs: number): void
   families(): readonly MetricFamily[]
 }
 
@@ -35,23 +39,36 @@ interface Calls {
   readonly buckets: number[]
 }
 
+/** By the name of the method. */
+type CallCounts = Map<string, Calls>
+
+function count(calls: CallCounts, method: string, failed: boolean, durationMs: number): void {
+  let known = calls.get(method)
+  if (!known) {
+    known = { operations: 0, failures: 0, sumSeconds: 0, buckets: latencyBounds.map(() => 0) }
+    calls.set(method, known)
+  }
+  known.operations++
+  if (failed) known.failures++
+  known.sumSeconds += durationMs / 1000
+  for (const [at, bound] of latencyBounds.entries()) if (durationMs / 1000 <= bound) known.buckets[at]!++
+}
+
+/** The interface of a method, as the reference client labels it. */
+function handlerOf(method: string): string {
+  if (method === 'update_configuration') return 'config'
+  return method.endsWith('_udp_session') ? 'session' : 'registration'
+}
+
 export function createTunnelMetrics(options: TunnelMetricsOptions): TunnelMetrics {
   const { counts, reports } = options
-  const calls = new Map<ControlMethod, Calls>()
+  const calls: CallCounts = new Map()
+  const served: CallCounts = new Map()
   const failures = new Map<ConnectionFailure, number>()
   const rpcFailures = new Map<string, { method: ControlMethod; error: string; value: number }>()
   /** The location that each connection was last at. */
   const locations = new Map<number, string>()
   let registered = 0
-
-  function callsOf(method: ControlMethod): Calls {
-    let found = calls.get(method)
-    if (!found) {
-      found = { operations: 0, failures: 0, sumSeconds: 0, buckets: latencyBounds.map(() => 0) }
-      calls.set(method, found)
-    }
-    return found
-  }
 
   const events: ConnectorEvents = {
     registered(connIndex, location) {
@@ -61,12 +78,8 @@ export function createTunnelMetrics(options: TunnelMetricsOptions): TunnelMetric
     left: (connIndex) => void locations.delete(connIndex),
     failed: (failure) => void failures.set(failure, (failures.get(failure) ?? 0) + 1),
     called(method, failure, durationMs) {
-      const known = callsOf(method)
-      known.operations++
-      known.sumSeconds += durationMs / 1000
-      for (const [at, bound] of latencyBounds.entries()) if (durationMs / 1000 <= bound) known.buckets[at]!++
+      count(calls, method, failure !== undefined, durationMs)
       if (failure === undefined) return
-      known.failures++
       // The kind, not the words: those may be anybody's, and each would be a series of its own.
       const error = failure.kind === 'exception' ? failure.exception.type : failure.kind
       const key = `${method} ${error}`
@@ -88,23 +101,12 @@ export function createTunnelMetrics(options: TunnelMetricsOptions): TunnelMetric
     ]
   }
 
-  const callSamples = (pick: (calls: Calls) => number): readonly MetricSample[] =>
-    [...calls].map(([method, known]) => ({ labels: { handler: 'registration', method }, value: pick(known) }))
-
-  function latencies(): readonly MetricSample[] {
-    return [...calls].flatMap(([method, { operations, sumSeconds, buckets }]) => {
-      const labels = { handler: 'registration', method }
-      return [
-        ...latencyBounds.map((le, at) => ({ suffix: '_bucket', labels: { ...labels, le }, value: buckets[at]! })),
-        { suffix: '_bucket', labels: { ...labels, le: '+Inf' }, value: operations },
-        { suffix: '_sum', labels, value: sumSeconds },
-        { suffix: '_count', labels, value: operations },
-      ]
-    })
-  }
+  const localConfigurations = (pick: 'operations' | 'failures'): number =>
+    calls.get('update_local_configuration')?.[pick] ?? 0
 
   return {
     events,
+    served: (method, failed, durationMs) => count(served, method, failed, durationMs),
     families: () => [
       one('cloudflared_tunnel_ha_connections', 'gauge', 'Edge connections that are registered.', options.ready()),
       family(
@@ -166,19 +168,26 @@ export function createTunnelMetrics(options: TunnelMetricsOptions): TunnelMetric
         'The version of the last configuration that the edge pushed; -1 for none.',
         options.configurationVersion(),
       ),
-      family(
-        'cloudflared_rpc_client_operations',
+      one(
+        'cloudflared_config_local_config_pushes',
         'counter',
-        'Calls to the edge.',
-        callSamples(({ operations }) => operations),
+        'Reports of our own configuration to the edge.',
+        localConfigurations('operations'),
       ),
-      family(
-        'cloudflared_rpc_client_failures',
+      one(
+        'cloudflared_config_local_config_pushes_errors',
         'counter',
-        'Calls to the edge that failed.',
-        callSamples(({ failures: failed }) => failed),
+        'Reports of our own configuration that failed.',
+        localConfigurations('failures'),
       ),
-      family('cloudflared_rpc_client_latency_secs', 'histogram', 'How long calls to the edge took.', latencies()),
+      ...callFamilies('client', 'Calls to the edge', calls),
+      ...callFamilies('server', 'Calls of the edge, over QUIC', served),
+      family(
+        'cloudflared_tunnel_user_hostnames_counts',
+        'counter',
+        'The public address of a quick tunnel.',
+        options.publicUrl === undefined ? [] : [{ labels: { userHostname: options.publicUrl }, value: 1 }],
+      ),
       family(
         'headgate_tunnel_connections',
         'gauge',
@@ -193,6 +202,32 @@ export function createTunnelMetrics(options: TunnelMetricsOptions): TunnelMetric
       ),
     ],
   }
+}
+
+function callFamilies(end: 'client' | 'server', what: string, calls: CallCounts): readonly MetricFamily[] {
+  const each = [...calls].map(([method, known]) => ({ labels: { handler: handlerOf(method), method }, ...known }))
+  const latencies = each.flatMap(({ labels, operations, sumSeconds, buckets }) => [
+    ...latencyBounds.map((le, at) => ({ suffix: '_bucket', labels: { ...labels, le }, value: buckets[at]! })),
+    { suffix: '_bucket', labels: { ...labels, le: '+Inf' }, value: operations },
+    { suffix: '_sum', labels, value: sumSeconds },
+    { suffix: '_count', labels, value: operations },
+  ])
+  const prefix = `cloudflared_rpc_${end}`
+  return [
+    family(
+      `${prefix}_operations`,
+      'counter',
+      `${what}.`,
+      each.map(({ labels, operations }) => ({ labels, value: operations })),
+    ),
+    family(
+      `${prefix}_failures`,
+      'counter',
+      `${what}, that failed.`,
+      each.map(({ labels, failures }) => ({ labels, value: failures })),
+    ),
+    family(`${prefix}_latency_secs`, 'histogram', `${what}: how long they took.`, latencies),
+  ]
 }
 
 function countReports(reports: readonly ConnectionReport[]): readonly MetricSample[] {

@@ -48,6 +48,8 @@ export interface TunnelOptions {
   readonly handler: Handler
   /** Whether the config has gRPC routes, which need trailers, which QUIC streams do not have. */
   readonly needsTrailers: () => boolean
+  /** Of a quick tunnel. */
+  readonly publicUrl?: string | undefined
   readonly http2?: Partial<Http2Limits>
 }
 
@@ -73,11 +75,24 @@ export function createTunnel(options: TunnelOptions): Tunnel {
   const configuration = createRemoteConfiguration((version) =>
     log.info('the edge pushed a configuration; ours is what serves', { version }),
   )
+  const id = formatUuid(credentials.tunnelId)
+  const metrics = createTunnelMetrics({
+    tunnelId: id,
+    counts,
+    reports: () => connector.reports,
+    ready: () => connector.ready,
+    configurationVersion: () => configuration.version,
+    publicUrl: options.publicUrl,
+  })
   const trust = edgeTrust(options.edgeCa)
   const common = { timers, trust, handler, configuration, counts, log }
   const http2 = createHttp2Transport({ ...common, runtime, limits: options.http2 })
   const quic = runtime.connectQuic
-    ? createQuicTransport({ ...common, connectQuic: (to, how) => runtime.connectQuic!(to, how) })
+    ? createQuicTransport({
+        ...common,
+        connectQuic: (to, how) => runtime.connectQuic!(to, how),
+        onServed: metrics.served,
+      })
     : undefined
   const reservation = quic ? runtime.quicReservation : 'this runtime has no QUIC'
   const transports: Readonly<Record<Transport, EdgeTransport>> = { http2, quic: quic ?? http2 }
@@ -120,14 +135,6 @@ export function createTunnel(options: TunnelOptions): Tunnel {
     })
   }
 
-  const id = formatUuid(credentials.tunnelId)
-  const metrics = createTunnelMetrics({
-    tunnelId: id,
-    counts,
-    reports: () => connector.reports,
-    ready: () => connector.ready,
-    configurationVersion: () => configuration.version,
-  })
   const connector = createConnector({
     credentials,
     identity: {

@@ -154,6 +154,8 @@ describe('a mistyped value refuses to start, naming the option and the fix, neve
     [{}, { PROXY_TUNNEL_PROTOCOL: 'quick' }, /^PROXY_TUNNEL_PROTOCOL must be one of auto, quic, http2/],
     [{}, { TUNNEL_TRANSPORT_PROTOCOL: 'tcp' }, /^TUNNEL_TRANSPORT_PROTOCOL must be one of auto, quic, http2/],
     [{}, { TUNNEL_TOKEN: '' }, /^TUNNEL_TOKEN must be/],
+    [{}, { TUNNEL_GRACE_PERIOD: 'soon' }, /^TUNNEL_GRACE_PERIOD must be a duration/],
+    [{}, { TUNNEL_METRICS: 'everywhere' }, /^TUNNEL_METRICS must be HOST:PORT/],
     [{ edge: ['edge.example.com'] }, {}, /^--edge must be HOST:PORT/],
     [{ origin: 'localhost:3000' }, {}, /^--origin must be an http:/],
     [{ origin: 'http://u:p@h' }, {}, /^--origin must be an http:/],
@@ -249,6 +251,51 @@ test.each<[FlagValues, Environment, string]>([
   const { options, warnings } = readOptions(flags, environment)
   expect(options!.protocol).toBe('http2')
   expect(warnings).toEqual([`${source}: h2mux is out of date, and read as http2; write http2.`])
+})
+
+describe("the reference connector's environment", () => {
+  test.each<[string, string, OptionName, unknown]>([
+    ['TUNNEL_GRACE_PERIOD', '45s', 'gracePeriodMs', 45_000],
+    ['TUNNEL_GRACE_PERIOD', '0s', 'gracePeriodMs', 0],
+    ['TUNNEL_METRICS', '0.0.0.0:2000', 'admin', { host: '0.0.0.0', port: 2000 }],
+    ['TUNNEL_METRICS', 'localhost:20241', 'admin', { host: 'localhost', port: 20_241 }],
+  ])('%s=%s', (name, text, option, value) => {
+    const { options, warnings } = readOptions({}, { [name]: text })
+    expect(options![option]).toEqual(value)
+    expect(warnings).toEqual([])
+  })
+
+  test("ours wins, then the predecessor's, and then this", () => {
+    const theirs = { TUNNEL_GRACE_PERIOD: '3s', TUNNEL_METRICS: ':3' }
+    const predecessors = { ...theirs, PROXY_GRACE_PERIOD: '2s', PROXY_CONFIG_ADDR: ':2' }
+    const ours = { ...predecessors, HEADGATE_GRACE_PERIOD: '1s', HEADGATE_ADMIN: ':1' }
+    const read = (environment: Environment): unknown[] => {
+      const { gracePeriodMs, admin } = optionsOf({}, environment)
+      return [gracePeriodMs, admin.port]
+    }
+    expect([ours, predecessors, theirs].map(read)).toEqual([
+      [1000, 1],
+      [2000, 2],
+      [3000, 3],
+    ])
+  })
+
+  test.each([
+    ['TUNNEL_POST_QUANTUM', 'true'],
+    ['TUNNEL_POST_QUANTUM', '1'],
+    ['TUNNEL_EDGE_BIND_ADDRESS', '192.0.2.7'],
+    ['TUNNEL_RETRIES', '7'],
+    ['TUNNEL_STREAM_WRITE_TIMEOUT', '1m'],
+    ['TUNNEL_DISABLE_QUIC_PMTU', 'true'],
+  ])('%s=%s has no effect, and says so', (name, text) => {
+    const { options, warnings } = readOptions({}, { [name]: text })
+    expect(options).toEqual(defaultOptions())
+    expect(warnings).toEqual([expect.stringMatching(`^${name} is set and has no effect: `)])
+  })
+
+  test.each(['', 'false', 'False'])('a switch that is off (%j) is nothing to warn of', (text) => {
+    expect(readOptions({}, { TUNNEL_POST_QUANTUM: text }).warnings).toEqual([])
+  })
 })
 
 describe('names that do nothing', () => {

@@ -33,6 +33,25 @@ describe('pushed configurations are acknowledged, never applied', () => {
   })
 })
 
+test.each(['sesame', '{"version":1,"config":sesame', '{"sesame":1}', '["sesame"]', '"sesame"'])(
+  'nothing of %j is in what is said about it',
+  (text) => {
+    const configuration = createRemoteConfiguration(() => {})
+    const config = new TextEncoder().encode(text)
+    const said = [() => parseConfigurationPush(text), () => configuration.update({ version: 1, config })].map(
+      (read) => {
+        try {
+          read()
+          return ''
+        } catch (thrown) {
+          return String(thrown)
+        }
+      },
+    )
+    expect(said.join()).not.toContain('sesame')
+  },
+)
+
 describe('over HTTP/2', () => {
   test('a push has a version and a configuration', () => {
     const { version, config } = parseConfigurationPush(formatConfigurationPush(2, { ingress: [{ service: 'x' }] }))

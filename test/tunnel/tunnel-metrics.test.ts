@@ -3,7 +3,7 @@ import { countRequest, createRequestCounts } from '../../src/tunnel/request-coun
 import { createTunnelMetrics, type TunnelMetrics } from '../../src/tunnel/tunnel-metrics.ts'
 import { formatSample } from '../support/service.ts'
 
-function createScene() {
+function createScene(publicUrl?: string) {
   const counts = createRequestCounts()
   const metrics = createTunnelMetrics({
     tunnelId: 'f174e90a-fafe-4643-bbbc-4a0ed4fc8415',
@@ -15,6 +15,7 @@ function createScene() {
     ],
     ready: () => 2,
     configurationVersion: () => 7,
+    publicUrl,
   })
   return { counts, metrics }
 }
@@ -72,6 +73,42 @@ describe('names that are in people’s graphs', () => {
     expect(text).toContain('cloudflared_tunnel_tunnel_rpc_fail{error="timeout",rpcName="register_connection"} 1\n')
     expect(text).toContain('cloudflared_tunnel_tunnel_rpc_fail{error="failed",rpcName="unregister_connection"} 1\n')
     expect(text).not.toContain('anything')
+  })
+
+  test('calls of the edge: under the interface that each belongs to', () => {
+    const { metrics } = createScene()
+    metrics.served('update_configuration', false, 1)
+    metrics.served('update_configuration', true, 200)
+    metrics.served('register_udp_session', false, 1)
+    metrics.served('unregister_udp_session', true, 1)
+    const text = textOf(metrics)
+    const labels = 'handler="config",method="update_configuration"'
+    expect(text).toContain(`cloudflared_rpc_server_operations{${labels}} 2\n`)
+    expect(text).toContain(`cloudflared_rpc_server_failures{${labels}} 1\n`)
+    expect(text).toContain(`cloudflared_rpc_server_latency_secs_bucket{${labels},le="0.05"} 1\n`)
+    expect(text).toContain(`cloudflared_rpc_server_latency_secs_bucket{${labels},le="0.45"} 2\n`)
+    expect(text).toContain(`cloudflared_rpc_server_latency_secs_count{${labels}} 2\n`)
+    const session = (method: string) => `{handler="session",method="${method}"}`
+    expect(text).toContain(`cloudflared_rpc_server_failures${session('register_udp_session')} 0\n`)
+    expect(text).toContain(`cloudflared_rpc_server_failures${session('unregister_udp_session')} 1\n`)
+    expect(text).not.toMatch(/rpc_client_operations\{/)
+  })
+
+  test('reports of our own configuration', () => {
+    const { metrics } = createScene()
+    expect(textOf(metrics)).toContain('cloudflared_config_local_config_pushes 0\n')
+    metrics.events.called('update_local_configuration', undefined, 10)
+    metrics.events.called('update_local_configuration', { kind: 'timeout', timeoutMs: 5_000 }, 5_000)
+    expect(textOf(metrics)).toContain('cloudflared_config_local_config_pushes 2\n')
+    expect(textOf(metrics)).toContain('cloudflared_config_local_config_pushes_errors 1\n')
+  })
+
+  test('the address of a quick tunnel, where it is one', () => {
+    const url = 'https://some-words.trycloudflare.com'
+    expect(textOf(createScene(url).metrics)).toContain(
+      `cloudflared_tunnel_user_hostnames_counts{userHostname="${url}"} 1\n`,
+    )
+    expect(textOf(createScene().metrics)).not.toContain('user_hostnames_counts')
   })
 
   test('requests: all, those under way, the most at a time, and by status', () => {

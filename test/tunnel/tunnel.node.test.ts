@@ -474,6 +474,7 @@ test('headgate http URL: a quick tunnel, its address printed, everything forward
   opened.push(server)
   const service = await startBackend((_, response) => response.end(formatQuickTunnel(credentials, 'odd.example.com')))
   opened.push(service)
+  const log = createRecordedLog()
   let out = ''
   let stop: () => void = () => {}
   const ran = run(
@@ -498,7 +499,15 @@ test('headgate http URL: a quick tunnel, its address printed, everything forward
       onStopSignal: (f) => (stop = f),
       openHost: async () => ({
         runtime: { ...runtime, files: createMemoryFiles({ '/ca.pem': edge.ca }) },
-        companions: { log: createRecordedLog(), accessLog: { write() {} }, version: '1.2.3' },
+        companions: {
+          log,
+          accessLog: { write() {} },
+          renderMetrics: async (families) => ({
+            contentType: 'text/plain',
+            text: JSON.stringify(families.map(({ name, samples }) => [name, Array.from(samples())])),
+          }),
+          version: '1.2.3',
+        },
       }),
       examples: 'examples',
     },
@@ -506,6 +515,10 @@ test('headgate http URL: a quick tunnel, its address printed, everything forward
   await until(() => edge.connections.length === 1)
   expect(out).toContain('https://odd.example.com')
   expect(await edge.connections[0]!.ask({ ':path': '/a' })).toMatchObject({ status: 200, body: 'local /a' })
+  const { admin } = log.fields[log.lines.indexOf('info: serving')]!
+  const metrics = await (await fetch(`http://${String(admin)}/metrics`)).json()
+  const samples = [{ labels: { userHostname: 'https://odd.example.com' }, value: 1 }]
+  expect(metrics).toContainEqual(['cloudflared_tunnel_user_hostnames_counts', samples])
   stop()
   expect(await ran).toBe(0)
 })

@@ -6,6 +6,7 @@ import { type UpdateConfigurationResponse } from '../configuration-manager.ts'
 import { type Transport } from '../protocol.ts'
 import { type ConnectionResponse, type RegisterConnectionParams } from '../registration.ts'
 import { formatConfigurationPush } from '../remote-configuration.ts'
+import { type RpcMethod } from '../rpc-method.ts'
 import { formatUuid } from '../uuid.ts'
 import { type Control, type ControlLoss, serveControl } from './control.ts'
 import { type ConnectionFaults } from './faults.ts'
@@ -52,6 +53,8 @@ export interface ConnectorConnection {
   configure(version: number, config: unknown): Promise<UpdateConfigurationResponse>
   /** The same with any text in place of the JSON. */
   configureWith(text: string): Promise<UpdateConfigurationResponse>
+  /** Calls any method of the connector's, one that it does not have too. QUIC only; rejects with an RpcError. */
+  call<Params, Results>(method: RpcMethod<Params, Results>, params: Params): Promise<Results>
   /** No new requests; closes after those that run. */
   goAway(): void
   /** Ends the control stream alone. Default `abort`. */
@@ -234,6 +237,7 @@ export function openConnection(
     send,
     configure: (version, config) => link.configure(formatConfigurationPush(version, config)),
     configureWith: (text) => link.configure(text),
+    call: (method, params) => link.call(method, params),
     goAway() {
       if (phase === 'registered') phase = 'draining'
       link.goAway()

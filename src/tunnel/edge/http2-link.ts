@@ -92,6 +92,7 @@ export function openHttp2Link(accepted: Socket, options: Http2LinkOptions, event
       const reason = 'an answer that no connector should give'
       throw new ProxyFailure({ kind: 'upstream', phase: 'head', cause: 'malformed', reason })
     },
+    call: () => Promise.reject(new Error('over HTTP/2 the edge calls nothing of the connector')),
     async configure(push) {
       const fields: Field[] = [[upgradeName, upgrades.configuration]]
       const response = await connection.send(requestOf('PUT', fields, bodyOfText(push)), {})

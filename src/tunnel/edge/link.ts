@@ -5,6 +5,7 @@ import type { Address, Field } from '../../runtime.ts'
 import type { UpdateConfigurationResponse } from '../configuration-manager.ts'
 import type { ControlStream } from '../edge-link.ts'
 import type { Transport } from '../protocol.ts'
+import type { RpcMethod } from '../rpc-method.ts'
 import { type FrozenHalf } from './frozen-socket.ts'
 
 /** What an eyeball asks, as the edge passes it on. */
@@ -46,6 +47,8 @@ export interface ConnectorLink {
   start(): void
   /** Rejects with a ProxyFailure when there is no answer. */
   send(request: StreamRequest): Promise<StreamAnswer>
+  /** A call of ours, on a stream of its own; rejects with an RpcError. Over HTTP/2 the edge has no such streams. */
+  call<Params, Results>(method: RpcMethod<Params, Results>, params: Params): Promise<Results>
   /** @param push JSON: `version` and `config` */
   configure(push: string): Promise<UpdateConfigurationResponse>
   /** No new streams; closes when those that run are over. HTTP/2: GOAWAY. */

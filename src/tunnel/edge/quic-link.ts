@@ -11,6 +11,7 @@ import { updateConfiguration } from '../configuration-manager.ts'
 import { describeSocketError } from '../edge-link.ts'
 import { parseConfigurationPush } from '../remote-configuration.ts'
 import { createRpcConnection, type RpcConnection } from '../rpc.ts'
+import { type RpcMethod } from '../rpc-method.ts'
 import { refusedUdpSessions } from '../session-manager.ts'
 import { createOpeningReader, rpcPreface } from '../stream-metadata.ts'
 import { garbage, type Pace } from './faults.ts'
@@ -110,6 +111,27 @@ export function openQuicLink(accepted: QuicConnection, options: QuicLinkOptions,
     }
   }
 
+  async function call<Params, Results>(method: RpcMethod<Params, Results>, params: Params): Promise<Results> {
+    const stream = await openStream()
+    const rpc = createRpcConnection(rpcStreamOf(stream), { timers })
+    stream.attach({
+      data(bytes, start, end) {
+        rpc.receive(bytes, start, end)
+        return true
+      },
+      end: () => rpc.lost('the connector ended the stream'),
+      drain() {},
+      reset: () => rpc.lost('the connector reset the stream'),
+      stopped: () => rpc.lost('the connector stopped reading the stream'),
+    })
+    stream.write(rpcPreface.slice())
+    try {
+      return await rpc.call(method, params, rpcTimeoutMs)
+    } finally {
+      rpc.close()
+    }
+  }
+
   return {
     protocol: 'quic',
     remote: connection.remote,
@@ -130,26 +152,8 @@ export function openQuicLink(accepted: QuicConnection, options: QuicLinkOptions,
         throw thrown
       }
     },
-    async configure(push) {
-      const stream = await openStream()
-      const rpc = createRpcConnection(rpcStreamOf(stream), { timers })
-      stream.attach({
-        data(bytes, start, end) {
-          rpc.receive(bytes, start, end)
-          return true
-        },
-        end: () => rpc.lost('the connector ended the stream'),
-        drain() {},
-        reset: () => rpc.lost('the connector reset the stream'),
-        stopped: () => rpc.lost('the connector stopped reading the stream'),
-      })
-      stream.write(rpcPreface.slice())
-      try {
-        return await rpc.call(updateConfiguration, paramsOf(push), rpcTimeoutMs)
-      } finally {
-        rpc.close()
-      }
-    },
+    call,
+    configure: (push) => call(updateConfiguration, paramsOf(push)),
     goAway() {
       leaving = true
       settle()

@@ -356,6 +356,24 @@ describe.runIf(hasBinary)('resets', () => {
     expect(told[0]).toBe('reset')
   })
 
+  test('stray datagrams are dropped, and what is said on streams goes on', async () => {
+    let far: QuicStream | undefined
+    const { connection, ends } = await pair((stream) => {
+      far ??= stream
+      return echo(stream)
+    })
+    await ask(connection, pattern(100, 0))
+    // Nothing of ours sends one; quiche itself is asked.
+    const { carrier } = far as unknown as { carrier: Carrier }
+    const native = carrier.native as typeof carrier.native & { dgramSend(data: Uint8Array): void }
+    for (let i = 0; i < 20; i++) {
+      native.dgramSend(pattern(200, i))
+      carrier.wake()
+      expect((await ask(connection, pattern(100, i))).end).toBe('end')
+    }
+    expect(ends).toEqual([])
+  })
+
   test('a writer that waits is told that nobody reads on, and its bytes are dropped', async () => {
     const { connection } = await pair((stream) => {
       stream.attach({

@@ -5,6 +5,7 @@ import { emptyHead, headOf } from '../../../src/http/head.ts'
 import { createResponse, responseOf } from '../../../src/http/response.ts'
 import { engineRequest } from '../../../src/http/request.ts'
 import type { Exchange, Handler } from '../../../src/runtime.ts'
+import { updateConfiguration } from '../../../src/tunnel/configuration-manager.ts'
 import {
   rateLimited,
   registrationErrors,
@@ -12,6 +13,7 @@ import {
   type RegistrationFault,
 } from '../../../src/tunnel/edge/faults.ts'
 import { createCredentials } from '../../../src/tunnel/edge/tunnels.ts'
+import { registerUdpSession, unregisterUdpSession } from '../../../src/tunnel/session-manager.ts'
 import { patternBody, pushBody, readPattern, requestFor } from '../../http2/rig.ts'
 import { until } from '../../support/until.ts'
 import { breaksOff, holdsBack, openScene, transports, type Scene } from './scene.ts'
@@ -24,6 +26,14 @@ const once =
 async function textOf({ edge }: Scene, path = '/'): Promise<string> {
   const answer = await edge.fetch(requestFor(path, { authority: 'a.example' }))
   return `${answer.status} ${await answer.text()}`
+}
+
+/** Calls of the edge's, as the connector has counted them. */
+function served({ connector }: Scene): Record<string, number> {
+  const family = connector.families().find(({ name }) => name === 'cloudflared_rpc_server_operations')!
+  return Object.fromEntries(
+    Array.from(family.samples(), ({ labels, value }) => [`${labels['handler']} ${labels['method']}`, value]),
+  )
 }
 
 /** The path of a request, whose answer the test gives later; every other path is answered at once. */
@@ -368,7 +378,9 @@ describe.each(transports)('over %s', (protocol) => {
         answers.push((await connection.configure(version, { ingress: [] })).latestAppliedVersion)
       }
       expect(answers).toEqual([0, 5, 5, 5, 6])
-      await expect(connection.configureWith('{"version":')).rejects.toThrow()
+      await expect(connection.configureWith('sesame')).rejects.toThrow()
+      expect(scene.log.lines).toContain('warn: configuration push not understood')
+      expect(JSON.stringify(scene.log.fields)).not.toContain('sesame')
       expect((await connection.configure(7, {})).latestAppliedVersion).toBe(7)
       expect(await textOf(scene)).toBe('200 fine')
     })
@@ -508,4 +520,55 @@ describe('over http2', () => {
     expect(scene.attempts).toEqual([0, 1])
     expect(scene.connector.reports[0]!.lastFailure).toMatch(/no control stream within 10000 ms/)
   })
+})
+
+describe.runIf(transports.includes('quic'))('over quic', () => {
+  test('calls of what we do not have are refused, each on its stream; a request that runs meanwhile goes on', async () => {
+    const held = holding('/held')
+    await using scene = await openScene({ protocol: 'quic', handler: held.handler })
+    await scene.registered()
+    const answer = await scene.edge.fetch(requestFor('/held', { authority: 'a.example' }))
+    held.body.push('half')
+    const { connection } = scene
+    const sessionId = new Uint8Array(16).fill(7)
+    const session = { sessionId, dstIp: Uint8Array.of(10, 0, 0, 1), dstPort: 53, closeAfterIdleMs: 0, traceContext: '' }
+    const push = { version: 1, config: new TextEncoder().encode('{}') }
+    const calls = await Promise.allSettled([
+      connection.call(registerUdpSession, session),
+      connection.call(unregisterUdpSession, { sessionId, message: 'gone' }),
+      connection.call({ ...registerUdpSession, methodId: 9 }, session),
+      connection.call({ ...updateConfiguration, interfaceId: 0xf00dn }, push),
+      connection.call(updateConfiguration, push),
+    ])
+    const refused = (reason: RegExp) => ({
+      status: 'rejected',
+      reason: { failure: { kind: 'exception', exception: { reason: expect.stringMatching(reason) } } },
+    })
+    expect(calls).toMatchObject([
+      { status: 'fulfilled', value: { error: 'this connector carries no UDP' } },
+      refused(/^this connector carries no UDP$/),
+      refused(/method not implemented$/),
+      refused(/method not implemented$/),
+      { status: 'fulfilled', value: { latestAppliedVersion: 1, error: '' } },
+    ])
+    expect(served(scene)).toEqual({
+      'config update_configuration': 1,
+      'session register_udp_session': 1,
+      'session unregister_udp_session': 1,
+    })
+    held.body.push(', whole')
+    held.body.finish()
+    expect(await answer.text()).toBe('half, whole')
+    expect(await textOf(scene)).toBe('200 fine')
+    expect(scene.attempts).toEqual([0])
+  })
+})
+
+test('over http2 the edge has no way to call', async () => {
+  await using scene = await openScene({ protocol: 'http2' })
+  await scene.registered()
+  await expect(
+    scene.connection.call(unregisterUdpSession, { sessionId: new Uint8Array(16), message: '' }),
+  ).rejects.toThrow(/HTTP\/2/)
+  expect(await textOf(scene)).toBe('200 fine')
 })

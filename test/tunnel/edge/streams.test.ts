@@ -76,8 +76,8 @@ function textOf({ body }: StreamAnswer): Promise<string> {
   return responseOf(200, '', emptyHead, body).text()
 }
 
-function manyFields(count: number): Field[] {
-  return Array.from({ length: count }, (_, at) => [`x-${at}`, 'y'.repeat(1_000)])
+function manyFields(count: number, bytes = 1_000): Field[] {
+  return Array.from({ length: count }, (_, at) => [`x-${at}`, 'y'.repeat(bytes)])
 }
 
 function sizeOf(fields: readonly Field[]): string {
@@ -546,6 +546,14 @@ describe.each(transports)('over %s', (protocol) => {
       expect([answer.status, await answer.text()]).toEqual([200, '900 fields, 900000 bytes'])
     })
 
+    test('of a request, in many fields', async () => {
+      const { scene } = await openGateway(protocol, [], {
+        handler: (request) => createResponse(200, [], sizeOf(engineRequest(request)!.head.fields())),
+      })
+      const answer = await scene.edge.fetch(requestWith(manyFields(3_900, 1)))
+      expect([answer.status, await answer.text()]).toEqual([200, '3900 fields, 3900 bytes'])
+    })
+
     test('of an answer, which is a third longer on the way', async () => {
       const head = emptyHead.edit({ removed: [], added: manyFields(700) })
       const gateway = await openGateway(protocol, [], { handler: () => responseOf(200, '', head, undefined) })
@@ -556,9 +564,12 @@ describe.each(transports)('over %s', (protocol) => {
 })
 
 describe('over http2', () => {
-  test('a head that is larger than was promised is refused, and the connection lives on', async () => {
+  test.each([
+    ['is larger than was promised', manyFields(1_040)],
+    ['has more than 4,000 fields', manyFields(4_001, 1)],
+  ])('a head that %s is refused, and the connection lives on', async (_, fields) => {
     const { scene } = await openGateway('http2', [], { handler: () => createResponse(200, [], 'fine') })
-    expect((await scene.edge.fetch(requestWith(manyFields(1_040)))).status).toBe(502)
+    expect((await scene.edge.fetch(requestWith(fields))).status).toBe(502)
     expect(await (await scene.edge.fetch(requestFor('/'))).text()).toBe('fine')
     expect(scene.attempts).toEqual([0])
   })
