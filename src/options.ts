@@ -247,7 +247,7 @@ export const optionTable = {
   listen: many('Addresses', {
     flag: 'listen',
     argument: 'ADDR',
-    help: "Serve on this address, written [[NAMESPACE/GATEWAY:]PORT=]ADDR; repeatable. A bare ADDR stands for every HTTP listener of the config, PORT= for the listeners of that port, NAMESPACE/GATEWAY: for that Gateway's. With a tunnel there is none unless it is given.",
+    help: "Serve on this address, written [[NAMESPACE/GATEWAY:]PORT=]ADDR; repeatable. A bare ADDR stands for every HTTP listener of the config, PORT= for the listeners of that port, NAMESPACE/GATEWAY: for that Gateway's. With a tunnel there is none unless this flag or HEADGATE_LISTEN is given.",
     read: listenAt,
     fallback: [{ address: { host: '127.0.0.1', port: 8080 } }],
     fallbackText: '127.0.0.1:8080',

@@ -24,9 +24,32 @@ export function readOptions(flags: FlagValues, environment: Environment): ReadOp
     options[name] = readOne(name, flags[name], environment, problems, warnings)
   }
   const read = options as unknown as Options
-  warnings.push(...warnAboutNames(environment), ...warnAboutUse(read))
+  const ignored = withoutPortBesideTunnel(read, flags, environment)
+  warnings.push(...ignored.warnings, ...warnAboutNames(environment), ...warnAboutUse(read))
   checkTogether(read, problems)
-  return problems.length > 0 ? { problems } : { options: read, warnings }
+  return problems.length > 0 ? { problems } : { options: ignored.options, warnings }
+}
+
+/**
+ * The predecessor listened on `PROXY_ADDR` without a tunnel only, and its chart sets it always: beside a tunnel, a port
+ * that passes the edge by has to be asked for by our own name.
+ */
+function withoutPortBesideTunnel(
+  options: Options,
+  flags: FlagValues,
+  environment: Environment,
+): { readonly options: Options; readonly warnings: readonly string[] } {
+  const spec: OptionSpec = optionTable.listen
+  const ours = environmentName('listen')
+  const theirs = spec.predecessor!.name
+  const asked = flags.listen !== undefined || isGiven(spec, environment[ours]) || !isGiven(spec, environment[theirs])
+  if (asked || !wantsTunnel(options)) return { options, warnings: [] }
+  return {
+    options: { ...options, listen: optionTable.listen.fallback },
+    warnings: [
+      `${theirs} is ignored beside a tunnel: requests come through the edge alone; --listen or ${ours} opens a port beside it.`,
+    ],
+  }
 }
 
 function readOne(
@@ -110,13 +133,17 @@ function hasCredentials(options: Options): boolean {
   return [tunnelToken, tunnelTokenFile, tunnelCredentials, tunnelCredentialsFile].some((given) => given !== undefined)
 }
 
+function wantsTunnel(options: Options): boolean {
+  return options.quick || hasCredentials(options)
+}
+
 /** Options that have no effect beside others. */
 function warnAboutUse(options: Options): string[] {
   const warnings: string[] = []
   if (options.stateDir !== undefined && (options.config !== undefined || options.manifests.length > 0)) {
     warnings.push('--state-dir has no effect: it keeps pushed configs, and this one comes from files.')
   }
-  if ((options.edge.length > 0 || options.edgeCa !== undefined) && !options.quick && !hasCredentials(options)) {
+  if ((options.edge.length > 0 || options.edgeCa !== undefined) && !wantsTunnel(options)) {
     warnings.push('--edge and --edge-ca have no effect without a tunnel: give its token in TUNNEL_TOKEN, or --quick.')
   }
   return warnings

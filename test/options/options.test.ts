@@ -237,6 +237,33 @@ describe("the predecessor's environment, read as it read it", () => {
   })
 })
 
+describe('PROXY_ADDR, which the chart of the predecessor sets always, opens no port beside a tunnel', () => {
+  const theirs = { PROXY_ADDR: ':8080' }
+  test.each<[string, FlagValues, Environment]>([
+    ['a token', {}, { TUNNEL_TOKEN: 'x' }],
+    ["a token's file", { tunnelTokenFile: 't' }, {}],
+    ['a credentials file', {}, { TUNNEL_CRED_FILE: 'c.json' }],
+    ['credentials', {}, { TUNNEL_CRED_CONTENTS: '{}' }],
+    ['a quick tunnel', { quick: true }, { HEADGATE_LISTEN: '' }],
+  ])('with %s', (_, flags, environment) => {
+    const { options, warnings } = readOptions(flags, { ...theirs, ...environment })
+    expect(options!.listen).toBe(optionTable.listen.fallback)
+    expect(warnings).toEqual([
+      expect.stringMatching(/^PROXY_ADDR is ignored beside a tunnel.* --listen or HEADGATE_LISTEN opens a port/),
+    ])
+  })
+
+  test.each<[string, FlagValues, Environment]>([
+    ['without a tunnel', {}, { PROXY_ADDR: ':9' }],
+    ['when --listen is given', { listen: [':9'] }, { ...theirs, TUNNEL_TOKEN: 'x' }],
+    ['when HEADGATE_LISTEN is', {}, { ...theirs, HEADGATE_LISTEN: ':9', TUNNEL_TOKEN: 'x' }],
+  ])('%s the port is opened', (_, flags, environment) => {
+    const { options, warnings } = readOptions(flags, environment)
+    expect(options!.listen).toEqual([{ address: { host: '::', port: 9 } }])
+    expect(warnings).toEqual([])
+  })
+})
+
 describe('names that do nothing', () => {
   test.each([
     ['a misspelt one', 'HEADGATE_GRACE_PEROID', 'HEADGATE_GRACE_PERIOD'],
