@@ -332,6 +332,7 @@ export const optionTable = {
     read: duration(second, 'or none'),
     fallback: Infinity,
     fallbackText: 'none',
+    predecessor: { name: 'PROXY_WS_IDLE_TIMEOUT', read: positiveDuration() },
   }),
 
   allowLoopbackBackends: one('Backends', {
@@ -396,6 +397,7 @@ export const optionTable = {
     read: path,
     fallback: undefined,
     fallbackText: 'plain HTTP',
+    predecessor: { name: 'PROXY_CONFIG_TLS_CERT_FILE' },
   }),
   adminTlsKey: one('Admin API', {
     flag: 'admin-tls-key',
@@ -403,6 +405,7 @@ export const optionTable = {
     help: 'The private key for --admin-tls-cert (PEM).',
     read: path,
     fallback: undefined,
+    predecessor: { name: 'PROXY_CONFIG_TLS_KEY_FILE' },
   }),
   adminBodyLimitBytes: one('Admin API', {
     flag: 'admin-body-limit',

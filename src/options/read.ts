@@ -149,19 +149,28 @@ function warnAboutUse(options: Options): string[] {
   return warnings
 }
 
-/** Names that do nothing: the predecessor's that we have no use for, and ours misspelt. */
+/** Names that do nothing: the predecessor's that we have no use for or do not know, and ours misspelt. */
 function warnAboutNames(environment: Environment): string[] {
   const warnings: string[] = []
   const known = (Object.keys(optionTable) as OptionName[]).map(environmentName)
+  const theirs = Object.values<OptionSpec>(optionTable).map(({ predecessor }) => predecessor?.name)
   for (const name of Object.keys(environment).sort()) {
-    const why = Object.hasOwn(withoutCounterpart, name) ? withoutCounterpart[name] : undefined
-    if (why !== undefined && environment[name] !== '') warnings.push(`${name} is set and has no effect: ${why}.`)
-    else if (name.startsWith('HEADGATE_') && !known.includes(name)) {
+    if (name.startsWith('PROXY_')) {
+      if (theirs.includes(name) || environment[name] === '' || isServiceLink(name, environment)) continue
+      const why = Object.hasOwn(withoutCounterpart, name) ? withoutCounterpart[name] : 'no option reads it'
+      warnings.push(`${name} is set and has no effect: ${why}.`)
+    } else if (name.startsWith('HEADGATE_') && !known.includes(name)) {
       const near = known.find((other) => isNear(name, other))
       if (near !== undefined) warnings.push(`${name} is set and has no effect; did you mean ${near}?`)
     }
   }
   return warnings
+}
+
+/** Kubernetes tells every container where each Service is: `PROXY_PORT` and more for one that is named proxy. */
+function isServiceLink(name: string, environment: Environment): boolean {
+  const [, service] = /^(.+?)_(?:SERVICE_(?:HOST|PORT)|PORT)(?:_|$)/.exec(name) ?? []
+  return service !== undefined && environment[`${service}_SERVICE_HOST`] !== undefined
 }
 
 /** At most two letters inserted, left out or exchanged (Levenshtein distance). */
