@@ -10,7 +10,7 @@ import { genuineRequest } from '../http/request.ts'
 import type { Handler } from '../runtime.ts'
 import type { Log } from '../telemetry.ts'
 import { createAccess, type AccessOptions, type Denial } from './access.ts'
-import { parseJson, readBody } from './body.ts'
+import { parseBody, readBody } from './body.ts'
 import type { AdminControl, RenderedMetrics } from './control.ts'
 
 export interface AdminOptions extends AccessOptions {
@@ -107,7 +107,7 @@ export function createAdmin(options: AdminOptions): Handler {
         `config body exceeds maximum size of ${options.bodyLimitBytes} bytes; --admin-body-limit raises it`,
       )
     }
-    const parsed = parseJson(bytes)
+    const parsed = parseBody(bytes)
     if (parsed.fault !== undefined) return plain(400, `invalid JSON: ${parsed.fault}`)
     const outcome = await control.push(parsed.value, asks(context, 'force'))
     switch (outcome.kind) {

@@ -130,9 +130,9 @@ describe('PUT /config answers', () => {
     ['415 without one', {}, { method: 'PUT', body: new TextEncoder().encode('{}') }, 415, 'unsupported content type'],
     ['415 for a coded body', {}, put('{}', { ...json, 'content-encoding': 'gzip' }), 415, 'unsupported content type'],
     ['413 above the limit', {}, put(`"${'x'.repeat(1000)}"`), 413, 'config body exceeds maximum size of 1000 bytes'],
-    ['400 for broken JSON', {}, put('{"version": x'), 400, 'invalid JSON: '],
+    ['400 for broken JSON', {}, put('{"version": x'), 400, 'invalid JSON: unexpected text at line 1, column 13'],
     ['400 for no JSON', {}, put(' '), 400, 'invalid JSON: the body is empty'],
-    ['400 for more than one value', {}, put('{} {}'), 400, 'invalid JSON: '],
+    ['400 for more than one value', {}, put('{} {}'), 400, 'invalid JSON: unexpected text at line 1, column 4'],
     [
       '400 with the reasons for what is no config',
       { control: { push: async () => ({ kind: 'invalid', issues }) } },

@@ -170,7 +170,7 @@ describe('headgate run', () => {
       'a config that is none',
       ['run', '--config', 'bad.json', ...free],
       {},
-      'headgate: bad.json is not one JSON value.',
+      'headgate: bad.json is not one JSON value: unexpected end at line 1, column 2.',
     ],
     ['a file that is not there', ['run', '--config', 'no.json', ...free], {}, 'headgate: The config cannot be read'],
   ])('is refused with 1 for %s', async (_, argv, environment, message) => {
