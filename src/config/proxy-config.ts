@@ -34,7 +34,7 @@ const advice = {
 } as const
 
 const fixes: Readonly<Record<string, string>> = {
-  [advice.duration]: 'write it like "1m30s", "1.5h" or "500ms", in quotes',
+  [advice.duration]: 'write it like "5s", "1m30s" or "500ms", in quotes',
   [advice.base64]: 'encode the PEM text as standard base64',
   [advice.hostname]: 'use a lower-case DNS name, optionally with "*." in front',
   [advice.listenerName]: 'give every listener its own name',
@@ -67,7 +67,7 @@ const listOf = <T extends v.GenericSchema>(item: T, max: number) =>
 /** To whole milliseconds; 0 and below mean "no limit" and become 0. */
 const duration = v.optional(
   v.pipe(
-    v.string(),
+    v.string(advice.duration),
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
       const durationMs = parseGoDuration(dataset.value)
       if (durationMs === undefined) {
@@ -82,7 +82,7 @@ const duration = v.optional(
 /** Go's []byte: base64 on the wire; here the PEM text, one code unit per byte. */
 const pemBytes = v.optional(
   v.pipe(
-    v.string(),
+    v.string(advice.base64),
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
       try {
         return atob(dataset.value)
@@ -337,7 +337,7 @@ export function parseProxyConfig(json: unknown): ParsedConfig {
 function toConfigIssue(issue: v.BaseIssue<unknown>): ConfigIssue {
   const path = joinPath(...(issue.path ?? []).map((step) => step.key as string | number))
   // Valibot quotes what it received; a secret may stand where an object should.
-  const written = fixes[issue.message] !== undefined || issue.kind !== 'schema' || issue.type === 'picklist'
+  const written = issue.kind !== 'schema' || issue.type === 'picklist'
   const message = written
     ? issue.message
     : `must be ${describeExpected(issue.expected)}, got ${describeKind(issue.input)}`

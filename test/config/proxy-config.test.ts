@@ -158,6 +158,15 @@ describe('what only a broken sender produces rejects the config', () => {
     expect(issues).toEqual([expect.objectContaining({ path, message: expect.stringContaining(message) })])
   })
 
+  test.each<[unknown, string]>([
+    [{ timeouts: { request: 5 } }, 'write it like "5s"'],
+    [{ timeouts: { request: '5' } }, 'write it like "5s"'],
+    [{ backends: [{ tls: { clientKeyPem: ['-----BEGIN'] } }] }, 'as standard base64'],
+  ])('%j: how to write it', (rule, fix) => {
+    const { issues } = parseProxyConfig({ rules: [rule] })
+    expect(issues).toEqual([expect.objectContaining({ fix: expect.stringContaining(fix) })])
+  })
+
   test('two listeners of one name', () => {
     const listener = { name: 'a', port: 80, protocol: 'HTTP' }
     const { issues } = parseProxyConfig({ listeners: [listener, listener] })
