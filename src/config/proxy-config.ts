@@ -328,10 +328,25 @@ export function parseProxyConfig(json: unknown): ParsedConfig {
   const { value, warnings, misfits, count } = canonicalize(proxyConfig, json)
   if (misfits.length > 0) return { issues: misfits }
   const quick = v.safeParse(proxyConfig, value, { abortEarly: true, abortPipeEarly: true })
-  if (quick.success) return { config: quick.output, warnings }
+  if (quick.success) return { config: quick.output, warnings: [...warnings, ...warnAboutRetries(quick.output)] }
   const { issues = quick.issues } =
     count > MAX_VALUES_FOR_ALL_ISSUES ? quick : v.safeParse(proxyConfig, value, { abortPipeEarly: true })
   return { issues: issues.slice(0, MAX_ISSUES).map(toConfigIssue) }
+}
+
+/** How many warnings of one kind there are, as of unknown fields. */
+const MAX_RETRY_WARNINGS = 100
+
+/** `retry` is read and kept for a version that makes use of it. */
+function warnAboutRetries({ rules }: ProxyConfig): readonly ConfigIssue[] {
+  const found = rules.flatMap(({ retry }, index) => (retry === undefined ? [] : [joinPath('rules', index, 'retry')]))
+  const warnings = found.slice(0, MAX_RETRY_WARNINGS).map((path): ConfigIssue => ({
+    path,
+    message: 'has no effect in this version: answers of a backend are not tried again',
+    fix: 'remove it, or let the client try again',
+  }))
+  const left = found.length - warnings.length
+  return left === 0 ? warnings : [...warnings, { path: '', message: `${left} more "retry" have no effect` }]
 }
 
 function toConfigIssue(issue: v.BaseIssue<unknown>): ConfigIssue {

@@ -123,6 +123,22 @@ describe('keys, as encoding/json reads them', () => {
   })
 })
 
+describe('retry, which this version makes no use of', () => {
+  test('is kept, and warned of', () => {
+    const { config, warnings } = parseProxyConfig({ rules: [{}, { retry: { attempts: 2 } }] })
+    expect(config!.rules[1]!.retry).toMatchObject({ attempts: 2 })
+    expect(warnings).toEqual([
+      { path: 'rules[1].retry', message: expect.stringContaining('has no effect'), fix: expect.any(String) },
+    ])
+  })
+
+  test('is not named a thousand times', () => {
+    const { warnings } = parseProxyConfig({ rules: Array.from({ length: 1000 }, () => ({ retry: {} })) })
+    expect(warnings).toHaveLength(101)
+    expect(warnings!.at(-1)).toEqual({ path: '', message: '900 more "retry" have no effect' })
+  })
+})
+
 describe('what only a broken sender produces rejects the config', () => {
   test.each<[unknown, string, string]>([
     [[], '', 'an object, got a list'],
