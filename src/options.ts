@@ -250,7 +250,7 @@ export const optionTable = {
   listen: many('Addresses', {
     flag: 'listen',
     argument: 'ADDR',
-    help: "Serve on this address, written [[NAMESPACE/GATEWAY:]PORT=]ADDR; repeatable. A bare ADDR stands for every HTTP listener of the config, PORT= for the listeners of that port, NAMESPACE/GATEWAY: for that Gateway's. With a tunnel there is none unless it is given.",
+    help: "Serve on this address, written [[NAMESPACE/GATEWAY:]PORT=]ADDR; repeatable. A bare ADDR stands for every HTTP listener of the config, PORT= for the listeners of that port, NAMESPACE/GATEWAY: for that Gateway's. With a tunnel there is none unless this flag or HEADGATE_LISTEN is given.",
     read: listenAt,
     fallback: [{ address: { host: '127.0.0.1', port: 8080 } }],
     fallbackText: '127.0.0.1:8080',
@@ -335,6 +335,7 @@ export const optionTable = {
     read: duration(second, 'or none'),
     fallback: Infinity,
     fallbackText: 'none',
+    predecessor: { name: 'PROXY_WS_IDLE_TIMEOUT', read: positiveDuration() },
   }),
 
   allowLoopbackBackends: one('Backends', {
@@ -399,6 +400,7 @@ export const optionTable = {
     read: path,
     fallback: undefined,
     fallbackText: 'plain HTTP',
+    predecessor: { name: 'PROXY_CONFIG_TLS_CERT_FILE' },
   }),
   adminTlsKey: one('Admin API', {
     flag: 'admin-tls-key',
@@ -406,6 +408,7 @@ export const optionTable = {
     help: 'The private key for --admin-tls-cert (PEM).',
     read: path,
     fallback: undefined,
+    predecessor: { name: 'PROXY_CONFIG_TLS_KEY_FILE' },
   }),
   adminBodyLimitBytes: one('Admin API', {
     flag: 'admin-body-limit',

@@ -210,6 +210,7 @@ export interface Files {
   readAll(path: string, extensions: readonly string[]): Promise<readonly FileEntry[]>
   /** Temporary file, sync, rename; mode 0600, folders 0700. */
   writeAtomically(path: string, text: string): Promise<void>
+  remove(path: string): Promise<void>
   /** Calls `changed` after something below one of `paths` changed; calls are coalesced. */
   watch(paths: readonly string[], changed: () => void): { close(): void }
 }

@@ -23,7 +23,7 @@ import { createConfigFileSource } from './sources/config-file.ts'
 import { createManifestSource } from './sources/manifests.ts'
 import { originConfig } from './sources/origin.ts'
 import type { Source } from './sources/source.ts'
-import { createStateDirectory } from './sources/state-directory.ts'
+import { createStateDirectory, type StateDirectory } from './sources/state-directory.ts'
 import { followSource, type Follower } from './sources/follow.ts'
 import type { LineSink, Log, MetricFamily } from './telemetry.ts'
 import { createTimers, type Timers } from './timers.ts'
@@ -73,9 +73,10 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
   const { clock, files } = runtime
   const token = await readToken(options, runtime)
   const adminTls = await readAdminTls(options, runtime)
+  const source = companions.source ?? sourceOf(options, runtime)
+  const state = source || options.origin !== undefined ? undefined : await openState(options, runtime)
   const access = companions.tunnel ?? (await readTunnelAccess(options, runtime, version, log))
   const timers = createTimers(clock)
-  const source = companions.source ?? sourceOf(options, runtime)
   const onLoopback = isLoopbackHost(options.admin.host)
   const metrics = options.metrics && companions.renderMetrics ? createRequestMetrics() : undefined
   const proxy = createProxyOf(options, runtime, timers, {
@@ -89,10 +90,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
     clock,
     log,
     files: options.origin === undefined ? source : { kind: 'origin', paths: [options.origin] },
-    state:
-      source || options.origin !== undefined || options.stateDir === undefined
-        ? undefined
-        : createStateDirectory(files, clock, options.stateDir, options.stateMaxAgeMs),
+    state,
     onApplied(config) {
       metrics?.configure(config)
       if (tunnel && config.hasGrpcRoute && options.protocol === 'quic')
@@ -317,6 +315,20 @@ function sourceOf(options: Options, { files }: Runtime): Source | undefined {
     })
   }
   return config === undefined ? undefined : createConfigFileSource(files, config)
+}
+
+/** Whether a config can be kept is found out now, and not when the first one has been pushed. */
+async function openState(options: Options, { files, clock }: Runtime): Promise<StateDirectory | undefined> {
+  if (options.stateDir === undefined) return undefined
+  const state = createStateDirectory(files, clock, options.stateDir, options.stateMaxAgeMs)
+  try {
+    await state.probe()
+  } catch (error) {
+    throw new StartRefusal([
+      `--state-dir cannot be written to: ${(error as Error).message}. Choose a folder of this user's, or leave it out.`,
+    ])
+  }
+  return state
 }
 
 async function loadFirst(control: ConfigControl, follower: Follower | undefined): Promise<void> {

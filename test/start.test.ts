@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -173,6 +173,14 @@ describe('a start is refused', () => {
     expect(await refusal(options)).toEqual([expect.stringContaining(reason)])
   })
 
+  test('for a state directory that nothing can be kept in', async () => {
+    const file = join(folder, 'file')
+    await writeFile(file, '')
+    for (const stateDir of [file, join(file, 'state')]) {
+      expect(await refusal({ stateDir })).toEqual([expect.stringMatching(/^--state-dir cannot be written to: .*file/)])
+    }
+  })
+
   test.each(['listen', 'admin'] as const)(
     'for a busy port of --%s, which the message names; and nothing stays open',
     async (name) => {
@@ -206,6 +214,7 @@ describe('pushed configs', () => {
   test('survive a restart where there is a state directory, which is private', async () => {
     const stateDir = join(folder, 'state')
     const first = await serve({ stateDir })
+    expect(await readdir(stateDir)).toEqual([])
     await push(first, configTo(backend.port, 5))
     await first.stop()
     const second = await serve({ stateDir })

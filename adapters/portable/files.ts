@@ -16,7 +16,7 @@ export const files: Files = {
     return found
   },
   async writeAtomically(path, text) {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    await makeFolder(dirname(path))
     await chmod(dirname(path), 0o700)
     const temporary = `${path}.${process.pid}.tmp`
     try {
@@ -33,7 +33,23 @@ export const files: Files = {
       throw error
     }
   },
+  remove: (path) => rm(path),
   watch,
+}
+
+/** With its parents. Node's `recursive` never comes back where a parent takes no folders, as /proc does. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return
+    if (code !== 'ENOENT' || dirname(path) === path) throw error
+    await makeFolder(dirname(path))
+    await mkdir(path, { mode: 0o700 }).catch((again: NodeJS.ErrnoException) => {
+      if (again.code !== 'EEXIST') throw again
+    })
+  }
 }
 
 /** The file itself whatever its name, or those below a folder whose names end in one of `extensions`, sorted. */

@@ -10,7 +10,7 @@ import { genuineRequest } from '../http/request.ts'
 import type { Handler } from '../runtime.ts'
 import type { Log } from '../telemetry.ts'
 import { createAccess, type AccessOptions, type Denial } from './access.ts'
-import { parseJson, readBody } from './body.ts'
+import { parseBody, readBody } from './body.ts'
 import type { AdminControl, RenderedMetrics } from './control.ts'
 
 export interface AdminOptions extends AccessOptions {
@@ -100,6 +100,10 @@ export function createAdmin(options: AdminOptions): Handler {
       return plain(415, 'unsupported content type: send application/json, without a content coding')
     }
     if (control.refusesPushes !== undefined) return plain(409, control.refusesPushes)
+    const force = context.req.queries('force') ?? []
+    if (force.some((value) => value !== 'true')) {
+      return plain(400, 'force can only be "true": PUT /config?force=true, or PUT /config')
+    }
     const bytes = await readBody(request, options.bodyLimitBytes)
     if (bytes === undefined) {
       return plain(
@@ -107,9 +111,9 @@ export function createAdmin(options: AdminOptions): Handler {
         `config body exceeds maximum size of ${options.bodyLimitBytes} bytes; --admin-body-limit raises it`,
       )
     }
-    const parsed = parseJson(bytes)
+    const parsed = parseBody(bytes)
     if (parsed.fault !== undefined) return plain(400, `invalid JSON: ${parsed.fault}`)
-    const outcome = await control.push(parsed.value, asks(context, 'force'))
+    const outcome = await control.push(parsed.value, force.length > 0)
     switch (outcome.kind) {
       case 'applied':
         return json(200, { version: outcome.version, diagnostics: outcome.diagnostics })

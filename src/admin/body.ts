@@ -1,4 +1,5 @@
 /** A request body that may be hostile: read with a limit, while it streams. */
+import { parseJsonText, type ParsedJson } from '../config/json-text.ts'
 
 /** @returns `undefined` as soon as there is more than `limitBytes`; the rest is not read. Rejects when the client leaves. */
 export async function readBody(request: Request, limitBytes: number): Promise<Uint8Array | undefined> {
@@ -26,25 +27,14 @@ export async function readBody(request: Request, limitBytes: number): Promise<Ui
   return whole
 }
 
-export type ParsedJson = { readonly value: unknown; readonly fault?: undefined } | { readonly fault: string }
-
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
 
-/** @returns the fault in words of ours: a parser's may quote the text, which may hold a private key */
-export function parseJson(bytes: Uint8Array): ParsedJson {
+export function parseBody(bytes: Uint8Array): ParsedJson {
   let text: string
   try {
     text = decoder.decode(bytes)
   } catch {
     return { fault: 'the body is not UTF-8' }
   }
-  if (text.trim() === '') return { fault: 'the body is empty' }
-  try {
-    return { value: JSON.parse(text) }
-  } catch (error) {
-    const position = /at position (\d+)/.exec((error as Error).message)
-    if (!position) return { fault: 'the body is not one JSON value' }
-    const before = text.slice(0, Number(position[1])).split('\n')
-    return { fault: `unexpected text at line ${before.length}, column ${before.at(-1)!.length + 1}` }
-  }
+  return text.trim() === '' ? { fault: 'the body is empty' } : parseJsonText(text)
 }

@@ -1,4 +1,4 @@
-import { joinPath, type ConfigIssue } from './issues.ts'
+import { joinPath, type Fault } from './issues.ts'
 import type { Cors, Filter, HeaderModifier, RequestRedirect, UrlRewrite } from './proxy-config.ts'
 import { isFieldValue, isToken } from '../http/fields.ts'
 import { canonicalHostname, hasDotSegment, isPath, isPort, isPreciseHostname } from './syntax.ts'
@@ -24,7 +24,7 @@ const OUT_OF_REACH: ReadonlySet<string> = new Set([
  *
  * @param path the filter's JSON path
  */
-export function findFilterFault(filter: Filter, path: string): ConfigIssue | undefined {
+export function findFilterFault(filter: Filter, path: string): Fault | undefined {
   switch (filter.type) {
     case 'RequestHeaderModifier':
       return findModifierFault(filter.requestHeaderModifier, `${path}.requestHeaderModifier`)
@@ -47,11 +47,16 @@ export function findFilterFault(filter: Filter, path: string): ConfigIssue | und
   }
 }
 
-function missing(path: string): ConfigIssue {
-  return { path, message: "must be given for this filter's type" }
+function missing(path: string): Fault {
+  const field = path.slice(path.lastIndexOf('.') + 1)
+  return {
+    path,
+    message: "must be given for this filter's type",
+    fix: `add "${field}" to the filter, or change its type`,
+  }
 }
 
-function findModifierFault(modifier: HeaderModifier | undefined, path: string): ConfigIssue | undefined {
+function findModifierFault(modifier: HeaderModifier | undefined, path: string): Fault | undefined {
   if (modifier === undefined) return missing(path)
   for (const field of ['set', 'add'] as const) {
     for (const [index, { name, value }] of modifier[field]?.entries() ?? []) {
@@ -74,7 +79,7 @@ function findModifierFault(modifier: HeaderModifier | undefined, path: string): 
   return undefined
 }
 
-function findNameFault(name: string, path: string): ConfigIssue | undefined {
+function findNameFault(name: string, path: string): Fault | undefined {
   if (!isToken(name)) return { path, message: 'is no header name', fix: 'use letters, digits and "-"' }
   if (!OUT_OF_REACH.has(name.toLowerCase())) return undefined
   return name.toLowerCase() === 'host'
@@ -82,15 +87,25 @@ function findNameFault(name: string, path: string): ConfigIssue | undefined {
     : { path, message: `${name} belongs to the connection, not to a filter`, fix: 'remove it from this filter' }
 }
 
-function findRedirectFault(redirect: RequestRedirect | undefined, path: string): ConfigIssue | undefined {
+function findRedirectFault(redirect: RequestRedirect | undefined, path: string): Fault | undefined {
   if (redirect === undefined) return missing(path)
   const { scheme, hostname, port, path: modifier, statusCode } = redirect
   if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') {
-    return { path: `${path}.scheme`, message: 'must be http or https' }
+    return { path: `${path}.scheme`, message: 'must be http or https', fix: "leave it out to keep the listener's" }
   }
-  if (port !== undefined && !isPort(port)) return { path: `${path}.port`, message: 'must be a port from 1 to 65535' }
+  if (port !== undefined && !isPort(port)) {
+    return {
+      path: `${path}.port`,
+      message: 'must be a port from 1 to 65535',
+      fix: "leave it out to keep the listener's",
+    }
+  }
   if (statusCode !== undefined && !REDIRECT_STATUSES.includes(statusCode)) {
-    return { path: `${path}.statusCode`, message: `must be one of ${REDIRECT_STATUSES.join(', ')}` }
+    return {
+      path: `${path}.statusCode`,
+      message: `must be one of ${REDIRECT_STATUSES.join(', ')}`,
+      fix: 'leave it out for 302',
+    }
   }
   return (
     findHostnameFault(hostname, `${path}.hostname`) ??
@@ -98,7 +113,7 @@ function findRedirectFault(redirect: RequestRedirect | undefined, path: string):
   )
 }
 
-function findRewriteFault(rewrite: UrlRewrite | undefined, path: string): ConfigIssue | undefined {
+function findRewriteFault(rewrite: UrlRewrite | undefined, path: string): Fault | undefined {
   if (rewrite === undefined) return missing(path)
   const { hostname, path: modifier } = rewrite
   const fault = findHostnameFault(hostname, `${path}.hostname`)
@@ -107,7 +122,7 @@ function findRewriteFault(rewrite: UrlRewrite | undefined, path: string): Config
   return findPathModifierFault(modifier.type, modifier[field], `${path}.path`, field)
 }
 
-function findHostnameFault(hostname: string | undefined, path: string): ConfigIssue | undefined {
+function findHostnameFault(hostname: string | undefined, path: string): Fault | undefined {
   if (hostname === undefined || isPreciseHostname(canonicalHostname(hostname))) return undefined
   return { path, message: 'is no precise hostname', fix: 'use a DNS name without wildcard and without port' }
 }
@@ -118,7 +133,7 @@ function findPathModifierFault(
   value: string | undefined,
   path: string,
   field: string,
-): ConfigIssue | undefined {
+): Fault | undefined {
   if (type !== 'ReplaceFullPath' && type !== 'ReplacePrefixMatch') {
     return {
       path: `${path}.type`,
@@ -134,18 +149,28 @@ function findPathModifierFault(
   }
 }
 
-function findMirrorFault(filter: Filter, path: string): ConfigIssue | undefined {
+function findMirrorFault(filter: Filter, path: string): Fault | undefined {
   const mirror = filter.requestMirror
   if (mirror === undefined) return missing(path)
   const { percent, fraction } = mirror
   if (percent !== undefined && !(percent >= 0 && percent <= 100)) {
-    return { path: `${path}.percent`, message: 'must be from 0 to 100' }
+    return {
+      path: `${path}.percent`,
+      message: 'must be from 0 to 100',
+      fix: 'leave it out to mirror every request',
+    }
   }
   if (fraction !== undefined) {
     const { numerator, denominator } = fraction
-    if (!(denominator >= 1)) return { path: `${path}.fraction.denominator`, message: 'must be 1 or more' }
+    if (!(denominator >= 1)) {
+      return { path: `${path}.fraction.denominator`, message: 'must be 1 or more', fix: 'leave it out for 100' }
+    }
     if (!(numerator >= 0 && numerator <= denominator)) {
-      return { path: `${path}.fraction.numerator`, message: 'must be from 0 to the denominator' }
+      return {
+        path: `${path}.fraction.numerator`,
+        message: 'must be from 0 to the denominator',
+        fix: 'leave the fraction out to mirror every request',
+      }
     }
   }
   return undefined
@@ -154,10 +179,10 @@ function findMirrorFault(filter: Filter, path: string): ConfigIssue | undefined 
 /** An origin is compared and echoed, so it has to be one visible ASCII word. */
 const ORIGIN = /^[!-+\--~]{1,2048}$/
 
-function findCorsFault(cors: Cors | undefined, path: string): ConfigIssue | undefined {
+function findCorsFault(cors: Cors | undefined, path: string): Fault | undefined {
   if (cors === undefined) return missing(path)
   if (cors.maxAge !== undefined && cors.maxAge < 0) {
-    return { path: `${path}.maxAge`, message: 'must be 0 or more seconds' }
+    return { path: `${path}.maxAge`, message: 'must be 0 or more seconds', fix: 'leave it out for 5 seconds' }
   }
   for (const [index, origin] of cors.allowOrigins?.entries() ?? []) {
     if (!ORIGIN.test(origin)) {

@@ -6,6 +6,9 @@ export interface ConfigIssue {
   readonly fix?: string
 }
 
+/** What one route's author can mend: it always says how. */
+export type Fault = Required<ConfigIssue>
+
 /** Joins a JSON path: `joinPath('rules', 2, 'name')` is `rules[2].name`. */
 export function joinPath(...steps: readonly (string | number)[]): string {
   let path = ''

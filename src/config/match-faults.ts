@@ -1,4 +1,4 @@
-import { joinPath, type ConfigIssue } from './issues.ts'
+import { joinPath, type Fault } from './issues.ts'
 import type { Match, ValueMatch } from './proxy-config.ts'
 import { isFieldValue, isToken } from '../http/fields.ts'
 import { findPatternFault } from './regex.ts'
@@ -10,7 +10,7 @@ import { hasDotSegment, isPath } from './syntax.ts'
  * @param path the match's JSON path
  * @see Gateway API HTTPPathMatch, HTTPHeaderMatch, HTTPQueryParamMatch, HTTPMethod
  */
-export function findMatchFault(match: Match, path: string): ConfigIssue | undefined {
+export function findMatchFault(match: Match, path: string): Fault | undefined {
   if (match.method !== undefined && !isToken(match.method)) {
     return { path: `${path}.method`, message: 'is no HTTP method', fix: 'write it as GET or POST are, in upper case' }
   }
@@ -21,7 +21,7 @@ export function findMatchFault(match: Match, path: string): ConfigIssue | undefi
   )
 }
 
-function findPathFault(match: Match, path: string): ConfigIssue | undefined {
+function findPathFault(match: Match, path: string): Fault | undefined {
   if (match.path === undefined) return undefined
   const { type, value } = match.path
   switch (type) {
@@ -30,7 +30,7 @@ function findPathFault(match: Match, path: string): ConfigIssue | undefined {
       break
     case 'RegularExpression':
       return value === ''
-        ? { path: `${path}.path.value`, message: 'must not be empty' }
+        ? { path: `${path}.path.value`, message: 'must not be empty', fix: 'leave the path out to match every path' }
         : patternIssue(value, `${path}.path.value`)
     default:
       return {
@@ -60,13 +60,16 @@ function findValueFault(
   conditions: readonly ValueMatch[] | undefined,
   path: string,
   field: 'headers' | 'queryParams',
-): ConfigIssue | undefined {
+): Fault | undefined {
   for (const [index, { type, name, value }] of conditions?.entries() ?? []) {
     const at = joinPath(path, field, index)
     if (type !== 'Exact' && type !== 'RegularExpression') {
       return { path: `${at}.type`, message: 'is no type of match', fix: 'use Exact or RegularExpression' }
     }
-    if (name === '') return { path: `${at}.name`, message: 'must not be empty' }
+    if (name === '') {
+      const what = field === 'headers' ? 'header' : 'query parameter'
+      return { path: `${at}.name`, message: 'must not be empty', fix: `name the ${what} to compare` }
+    }
     const fault = type === 'RegularExpression' ? patternIssue(value, `${at}.value`) : undefined
     if (fault !== undefined) return fault
     if (field === 'queryParams') continue
@@ -84,7 +87,7 @@ function findValueFault(
   return undefined
 }
 
-function patternIssue(pattern: string, path: string): ConfigIssue | undefined {
+function patternIssue(pattern: string, path: string): Fault | undefined {
   const fault = findPatternFault(pattern)
   return fault === undefined
     ? undefined

@@ -34,7 +34,7 @@ const advice = {
 } as const
 
 const fixes: Readonly<Record<string, string>> = {
-  [advice.duration]: 'write it like "1m30s", "1.5h" or "500ms", in quotes',
+  [advice.duration]: 'write it like "5s", "1m30s" or "500ms", in quotes',
   [advice.base64]: 'encode the PEM text as standard base64',
   [advice.hostname]: 'use a lower-case DNS name, optionally with "*." in front',
   [advice.listenerName]: 'give every listener its own name',
@@ -67,7 +67,7 @@ const listOf = <T extends v.GenericSchema>(item: T, max: number) =>
 /** To whole milliseconds; 0 and below mean "no limit" and become 0. */
 const duration = v.optional(
   v.pipe(
-    v.string(),
+    v.string(advice.duration),
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
       const durationMs = parseGoDuration(dataset.value)
       if (durationMs === undefined) {
@@ -82,7 +82,7 @@ const duration = v.optional(
 /** Go's []byte: base64 on the wire; here the PEM text, one code unit per byte. */
 const pemBytes = v.optional(
   v.pipe(
-    v.string(),
+    v.string(advice.base64),
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
       try {
         return atob(dataset.value)
@@ -328,16 +328,31 @@ export function parseProxyConfig(json: unknown): ParsedConfig {
   const { value, warnings, misfits, count } = canonicalize(proxyConfig, json)
   if (misfits.length > 0) return { issues: misfits }
   const quick = v.safeParse(proxyConfig, value, { abortEarly: true, abortPipeEarly: true })
-  if (quick.success) return { config: quick.output, warnings }
+  if (quick.success) return { config: quick.output, warnings: [...warnings, ...warnAboutRetries(quick.output)] }
   const { issues = quick.issues } =
     count > MAX_VALUES_FOR_ALL_ISSUES ? quick : v.safeParse(proxyConfig, value, { abortPipeEarly: true })
   return { issues: issues.slice(0, MAX_ISSUES).map(toConfigIssue) }
 }
 
+/** How many warnings of one kind there are, as of unknown fields. */
+const MAX_RETRY_WARNINGS = 100
+
+/** `retry` is read and kept for a version that makes use of it. */
+function warnAboutRetries({ rules }: ProxyConfig): readonly ConfigIssue[] {
+  const found = rules.flatMap(({ retry }, index) => (retry === undefined ? [] : [joinPath('rules', index, 'retry')]))
+  const warnings = found.slice(0, MAX_RETRY_WARNINGS).map((path): ConfigIssue => ({
+    path,
+    message: 'has no effect in this version: answers of a backend are not tried again',
+    fix: 'remove it, or let the client try again',
+  }))
+  const left = found.length - warnings.length
+  return left === 0 ? warnings : [...warnings, { path: '', message: `${left} more "retry" have no effect` }]
+}
+
 function toConfigIssue(issue: v.BaseIssue<unknown>): ConfigIssue {
   const path = joinPath(...(issue.path ?? []).map((step) => step.key as string | number))
   // Valibot quotes what it received; a secret may stand where an object should.
-  const written = fixes[issue.message] !== undefined || issue.kind !== 'schema' || issue.type === 'picklist'
+  const written = issue.kind !== 'schema' || issue.type === 'picklist'
   const message = written
     ? issue.message
     : `must be ${describeExpected(issue.expected)}, got ${describeKind(issue.input)}`

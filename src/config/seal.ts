@@ -10,25 +10,25 @@
  * | an entry of `retry` | the entry is ignored |
  */
 import { findFilterFault } from './filter-faults.ts'
-import { joinPath, type ConfigIssue } from './issues.ts'
+import { joinPath, type Fault } from './issues.ts'
 import type { Backend, Filter, Retry, Rule } from './proxy-config.ts'
 import { findTargetFault } from './target-faults.ts'
 
 export interface Sealed {
   /** The rule given when nothing is wrong; otherwise a copy that fails where it must. */
   readonly rule: Rule
-  readonly issues: readonly ConfigIssue[]
+  readonly issues: readonly Fault[]
 }
 
 const MAX_RETRIES = 100
 
 /** @param path the rule's JSON path */
 export function sealRule(rule: Rule, path: string): Sealed {
-  const issues: ConfigIssue[] = []
+  const issues: Fault[] = []
   const filters = sealFilters(rule.filters, path, issues, 'every request of this rule is answered with 500')
   if (filters === 'failed') return { rule: failRule(rule), issues }
   if (rule.unavailableStatus !== undefined && !isAnswerStatus(rule.unavailableStatus)) {
-    issues.push({ path: `${path}.unavailableStatus`, message: 'must be a status from 200 to 599; 500 is used' })
+    issues.push(statusFault(`${path}.unavailableStatus`))
     return { rule: failRule(rule), issues }
   }
   const backends: Backend[] = []
@@ -39,6 +39,7 @@ export function sealRule(rule: Rule, path: string): Sealed {
       issues.push({
         path: `${at}.weight`,
         message: 'must be 0 or more; the shares of this rule are unknown, so every request of it is answered with 500',
+        fix: 'give 0 to a backend that is to get nothing',
       })
       return { rule: failRule(rule), issues }
     }
@@ -56,11 +57,11 @@ export function failRule(rule: Rule): Rule {
   return { ...rule, unavailableStatus: 500, filters: [], backends: [], retry: undefined }
 }
 
-function sealBackend(backend: Backend, path: string, issues: ConfigIssue[]): Backend {
+function sealBackend(backend: Backend, path: string, issues: Fault[]): Backend {
   // A backend that is never dialled needs no address: its sender could not find one.
   if (backend.unavailableStatus !== undefined) {
     if (isAnswerStatus(backend.unavailableStatus)) return backend
-    issues.push({ path: `${path}.unavailableStatus`, message: 'must be a status from 200 to 599; 500 is used' })
+    issues.push(statusFault(`${path}.unavailableStatus`))
     return failBackend(backend)
   }
   const fault = findTargetFault(backend, backend.url, path, 'url')
@@ -81,7 +82,7 @@ function failBackend(backend: Backend): Backend {
 function sealFilters(
   filters: Filter[] | undefined,
   path: string,
-  issues: ConfigIssue[],
+  issues: Fault[],
   consequence: string,
 ): Filter[] | undefined | 'failed' {
   let kept = filters
@@ -102,16 +103,32 @@ function sealFilters(
   return kept
 }
 
-function sealRetry(retry: Retry, path: string, issues: ConfigIssue[]): Retry | undefined {
+function sealRetry(retry: Retry, path: string, issues: Fault[]): Retry | undefined {
   const { codes, attempts } = retry
   if (attempts !== undefined && !(attempts >= 1 && attempts <= MAX_RETRIES)) {
-    issues.push({ path: `${path}.attempts`, message: `must be from 1 to ${MAX_RETRIES}; nothing is retried` })
+    issues.push({
+      path: `${path}.attempts`,
+      message: `must be from 1 to ${MAX_RETRIES}; nothing is retried`,
+      fix: 'leave retry out for no attempts',
+    })
     return undefined
   }
   const usable = codes?.filter((code) => code >= 400 && code <= 599)
   if (usable?.length === codes?.length) return retry
-  issues.push({ path: `${path}.codes`, message: 'must be statuses from 400 to 599; the others are ignored' })
+  issues.push({
+    path: `${path}.codes`,
+    message: 'must be statuses from 400 to 599; the others are ignored',
+    fix: 'remove the others',
+  })
   return { ...retry, codes: usable }
+}
+
+function statusFault(path: string): Fault {
+  return {
+    path,
+    message: 'must be a status from 200 to 599; 500 is used',
+    fix: 'use 503, or leave it out',
+  }
 }
 
 function isAnswerStatus(status: number): boolean {

@@ -1,4 +1,4 @@
-import { joinPath, type ConfigIssue } from './issues.ts'
+import { joinPath, type Fault } from './issues.ts'
 import type { BackendEndpoint, BackendTls } from './proxy-config.ts'
 import { isDialAddress, isPort } from './syntax.ts'
 
@@ -20,7 +20,7 @@ export function findTargetFault(
   url: string,
   path: string,
   urlField: 'url' | 'backendUrl',
-): ConfigIssue | undefined {
+): Fault | undefined {
   const { protocol, tls, endpoints } = target
   if (protocol !== undefined && protocol !== '' && protocol !== 'h2c') {
     return { path: `${path}.protocol`, message: 'is no protocol we know', fix: 'use "h2c", or leave it out' }
@@ -29,8 +29,20 @@ export function findTargetFault(
   if (fault !== undefined) return fault
   for (const [index, { address, port }] of endpoints?.entries() ?? []) {
     const at = joinPath(path, 'endpoints', index)
-    if (!isDialAddress(address)) return { path: `${at}.address`, message: 'is no IP address or host name' }
-    if (!isPort(port)) return { path: `${at}.port`, message: 'must be a port from 1 to 65535' }
+    if (!isDialAddress(address)) {
+      return {
+        path: `${at}.address`,
+        message: 'is no IP address or host name',
+        fix: 'write it without brackets and without port',
+      }
+    }
+    if (!isPort(port)) {
+      return {
+        path: `${at}.port`,
+        message: 'must be a port from 1 to 65535',
+        fix: 'give the port that the endpoint listens on',
+      }
+    }
   }
   return undefined
 }
@@ -39,7 +51,7 @@ export function findTargetFault(
 // oxlint-disable-next-line no-control-regex
 const NOT_IN_URL = /[\u0000-\u0020\u007f\\]/
 
-function findUrlFault(url: string, path: string): ConfigIssue | undefined {
+function findUrlFault(url: string, path: string): Fault | undefined {
   if (url === '') return { path, message: 'must be given', fix: 'write it as "http://host:port"' }
   const parsed = NOT_IN_URL.test(url) ? null : URL.parse(url)
   if (parsed === null || !/^https?:\/\/[^/?#]/i.test(url)) {
@@ -52,23 +64,29 @@ function findUrlFault(url: string, path: string): ConfigIssue | undefined {
       fix: 'send credentials with a RequestHeaderModifier filter',
     }
   }
-  if (parsed.port === '0') return { path, message: 'must not have port 0' }
+  if (parsed.port === '0') {
+    return { path, message: 'must not have port 0', fix: 'give the port that the backend listens on' }
+  }
   if (parsed.hash !== '') return { path, message: 'must not have a fragment', fix: 'remove "#" and what follows' }
   return undefined
 }
 
 /** Whether the blocks are there at all; what is in them, the TLS library says. */
-function findTlsFault(tls: BackendTls, path: string): ConfigIssue | undefined {
+function findTlsFault(tls: BackendTls, path: string): Fault | undefined {
   const { caBundle, clientCertPem, clientKeyPem } = tls
-  if (caBundle !== undefined && !hasPem(caBundle, 'CERTIFICATE')) return notPem(`${path}.caBundle`, 'CERTIFICATE')
+  if (caBundle !== undefined && !hasPem(caBundle, 'CERTIFICATE')) {
+    return notPem(`${path}.caBundle`, 'CERTIFICATE', 'give the PEM text itself')
+  }
   const certified = clientCertPem !== undefined && clientCertPem !== ''
   const keyed = clientKeyPem !== undefined && clientKeyPem !== ''
-  if (certified && !hasPem(clientCertPem, 'CERTIFICATE')) return notPem(`${path}.clientCertPem`, 'CERTIFICATE')
-  if (keyed && !hasPem(clientKeyPem, 'PRIVATE KEY')) return notPem(`${path}.clientKeyPem`, 'PRIVATE KEY')
+  const encoded = 'encode the PEM text as standard base64'
+  if (certified && !hasPem(clientCertPem, 'CERTIFICATE')) return notPem(`${path}.clientCertPem`, 'CERTIFICATE', encoded)
+  if (keyed && !hasPem(clientKeyPem, 'PRIVATE KEY')) return notPem(`${path}.clientKeyPem`, 'PRIVATE KEY', encoded)
   if (certified !== keyed) {
     return {
       path: `${path}.${certified ? 'clientKeyPem' : 'clientCertPem'}`,
       message: 'must be given: a client certificate and its key go together',
+      fix: 'give both, or neither',
     }
   }
   return undefined
@@ -78,6 +96,6 @@ function hasPem(text: string, label: string): boolean {
   return text.includes('-----BEGIN ') && text.includes(`${label}-----`)
 }
 
-function notPem(path: string, label: string): ConfigIssue {
-  return { path, message: `holds no PEM block of type ${label}` }
+function notPem(path: string, label: string, fix: string): Fault {
+  return { path, message: `holds no PEM block of type ${label}`, fix: `${fix}, with its BEGIN and END lines` }
 }

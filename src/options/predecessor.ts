@@ -34,6 +34,8 @@ export const clampedShare: LenientReader<number> = (text) => {
 export const withoutCounterpart: Readonly<Record<string, string>> = {
   PROXY_TUNNEL_PROTOCOL_WAIT:
     'the tunnel is connected once there is a config, however long that takes, and follows it when gRPC routes come later',
+  PROXY_MIRROR_MAX_IN_FLIGHT: 'mirrors have a limit of their own, 256 copies under way',
+  PROXY_ALLOW_X_ORIGINAL_HOST: 'X-Original-Host is dropped, whoever sends it',
   PROXY_TRACING_ENABLED: 'this version sends no traces',
   PROXY_TRACING_ENDPOINT: 'this version sends no traces',
   PROXY_TRACING_SAMPLE_RATE: 'this version sends no traces',

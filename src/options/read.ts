@@ -24,9 +24,32 @@ export function readOptions(flags: FlagValues, environment: Environment): ReadOp
     options[name] = readOne(name, flags[name], environment, problems, warnings)
   }
   const read = options as unknown as Options
-  warnings.push(...warnAboutNames(environment), ...warnAboutUse(read))
+  const ignored = withoutPortBesideTunnel(read, flags, environment)
+  warnings.push(...ignored.warnings, ...warnAboutNames(environment), ...warnAboutUse(read))
   checkTogether(read, problems)
-  return problems.length > 0 ? { problems } : { options: read, warnings }
+  return problems.length > 0 ? { problems } : { options: ignored.options, warnings }
+}
+
+/**
+ * The predecessor listened on `PROXY_ADDR` without a tunnel only, and its chart sets it always: beside a tunnel, a port
+ * that passes the edge by has to be asked for by our own name.
+ */
+function withoutPortBesideTunnel(
+  options: Options,
+  flags: FlagValues,
+  environment: Environment,
+): { readonly options: Options; readonly warnings: readonly string[] } {
+  const spec: OptionSpec = optionTable.listen
+  const ours = environmentName('listen')
+  const theirs = spec.predecessor!.name
+  const asked = flags.listen !== undefined || isGiven(spec, environment[ours]) || !isGiven(spec, environment[theirs])
+  if (asked || !wantsTunnel(options)) return { options, warnings: [] }
+  return {
+    options: { ...options, listen: optionTable.listen.fallback },
+    warnings: [
+      `${theirs} is ignored beside a tunnel: requests come through the edge alone; --listen or ${ours} opens a port beside it.`,
+    ],
+  }
 }
 
 function readOne(
@@ -122,27 +145,35 @@ function hasCredentials(options: Options): boolean {
   return [tunnelToken, tunnelTokenFile, tunnelCredentials, tunnelCredentialsFile].some((given) => given !== undefined)
 }
 
+function wantsTunnel(options: Options): boolean {
+  return options.quick || hasCredentials(options)
+}
+
 /** Options that have no effect beside others. */
 function warnAboutUse(options: Options): string[] {
   const warnings: string[] = []
   if (options.stateDir !== undefined && (options.config !== undefined || options.manifests.length > 0)) {
     warnings.push('--state-dir has no effect: it keeps pushed configs, and this one comes from files.')
   }
-  if ((options.edge.length > 0 || options.edgeCa !== undefined) && !options.quick && !hasCredentials(options)) {
+  if ((options.edge.length > 0 || options.edgeCa !== undefined) && !wantsTunnel(options)) {
     warnings.push('--edge and --edge-ca have no effect without a tunnel: give its token in TUNNEL_TOKEN, or --quick.')
   }
   return warnings
 }
 
-/** Names that do nothing: those of others that we have no use for, and ours misspelt. */
+/** Names that do nothing: those of others that we have no use for or do not know, and ours misspelt. */
 function warnAboutNames(environment: Environment): string[] {
   const warnings: string[] = []
   const known = (Object.keys(optionTable) as OptionName[]).map(environmentName)
+  const theirs = Object.values<OptionSpec>(optionTable).map(({ predecessor }) => predecessor?.name)
   for (const name of Object.keys(environment).sort()) {
+    if (theirs.includes(name) || isServiceLink(name, environment)) continue
     const why = Object.hasOwn(withoutCounterpart, name) ? withoutCounterpart[name] : undefined
-    if (why !== undefined && asksForSomething(environment[name]))
-      warnings.push(`${name} is set and has no effect: ${why}.`)
-    else if (name.startsWith('HEADGATE_') && !known.includes(name)) {
+    if (why !== undefined) {
+      if (asksForSomething(environment[name])) warnings.push(`${name} is set and has no effect: ${why}.`)
+    } else if (name.startsWith('PROXY_')) {
+      if (environment[name] !== '') warnings.push(`${name} is set and has no effect: no option reads it.`)
+    } else if (name.startsWith('HEADGATE_') && !known.includes(name)) {
       const near = known.find((other) => isNear(name, other))
       if (near !== undefined) warnings.push(`${name} is set and has no effect; did you mean ${near}?`)
     }
@@ -152,6 +183,12 @@ function warnAboutNames(environment: Environment): string[] {
 
 function asksForSomething(text = ''): boolean {
   return !['', 'false'].includes(text.trim().toLowerCase())
+}
+
+/** Kubernetes tells every container where each Service is: `PROXY_PORT` and more for one that is named proxy. */
+function isServiceLink(name: string, environment: Environment): boolean {
+  const [, service] = /^(.+?)_(?:SERVICE_(?:HOST|PORT)|PORT)(?:_|$)/.exec(name) ?? []
+  return service !== undefined && environment[`${service}_SERVICE_HOST`] !== undefined
 }
 
 /** At most two letters inserted, left out or exchanged (Levenshtein distance). */

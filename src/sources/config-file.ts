@@ -1,5 +1,6 @@
 /** A ProxyConfig in a JSON file: the body of a PUT /config. */
 import type { ConfigIssue } from '../config/issues.ts'
+import { parseJsonText } from '../config/json-text.ts'
 import { parseProxyConfig } from '../config/proxy-config.ts'
 import type { Files } from '../runtime.ts'
 import { rememberLast, type Loaded, type Source } from './source.ts'
@@ -23,14 +24,9 @@ export function createConfigFileSource(files: Files, path: string): Source {
 
 /** @param name of the file, for the messages */
 export function readConfigText(text: string, name: string): Loaded {
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch {
-    // The parser's own words may quote the file, which may hold private keys.
-    return { problems: [`${name} is not one JSON value.`] }
-  }
-  const { config, issues, warnings } = parseProxyConfig(json)
+  const json = parseJsonText(text)
+  if (json.fault !== undefined) return { problems: [`${name} is not one JSON value: ${json.fault}.`] }
+  const { config, issues, warnings } = parseProxyConfig(json.value)
   if (config === undefined) return { problems: issues.map((issue) => describeIssue(issue, name)) }
   return { config, findings: warnings.map((issue) => ({ level: 'warning', text: describeIssue(issue, name) })) }
 }

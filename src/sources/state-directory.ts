@@ -4,6 +4,7 @@ import { toWire } from '../config/to-wire.ts'
 import type { Clock, Files } from '../runtime.ts'
 
 const fileName = 'config.json'
+const probeName = 'probe'
 
 export type Restored =
   | { readonly config: ProxyConfig; readonly savedAtMs: number; readonly fault?: undefined }
@@ -11,6 +12,8 @@ export type Restored =
   | { readonly fault: string; readonly config?: undefined }
 
 export interface StateDirectory {
+  /** Rejects where no config could be kept. */
+  probe(): Promise<void>
   /** Keeps a config. Of several in a row, the last one stays. Rejects when the disk does. */
   save(config: ProxyConfig): Promise<void>
   /** @returns undefined when nothing has been kept */
@@ -24,9 +27,14 @@ export function createStateDirectory(
   folder: string,
   maxAgeMs: number,
 ): StateDirectory {
-  const path = `${folder.replace(/[/\\]+$/, '')}/${fileName}`
+  const inside = (name: string): string => `${folder.replace(/[/\\]+$/, '')}/${name}`
+  const path = inside(fileName)
   let writing: Promise<void> = Promise.resolve()
   return {
+    async probe() {
+      await files.writeAtomically(inside(probeName), '')
+      await files.remove(inside(probeName))
+    },
     save(config) {
       const text = JSON.stringify({ savedAtMs: clock.wallNow(), config: toWire(config) })
       const write = (): Promise<void> => files.writeAtomically(path, text)

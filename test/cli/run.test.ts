@@ -3,6 +3,8 @@ import { parseProxyConfig } from '../../src/config/proxy-config.ts'
 import type { Io } from '../../src/cli/io.ts'
 import { run } from '../../src/cli/run.ts'
 import type { Environment } from '../../src/options/read.ts'
+import { formatToken } from '../../src/tunnel/credentials.ts'
+import { createUuid } from '../../src/tunnel/uuid.ts'
 import { createMemoryFiles, type MemoryFiles } from '../support/memory-files.ts'
 import { createRecordedLog, type RecordedLog } from '../support/recorded-log.ts'
 import { runtime } from '../support/service.ts'
@@ -180,7 +182,7 @@ describe('headgate run', () => {
       'a config that is none',
       ['run', '--config', 'bad.json', ...free],
       {},
-      'headgate: bad.json is not one JSON value.',
+      'headgate: bad.json is not one JSON value: unexpected end at line 1, column 2.',
     ],
     ['a file that is not there', ['run', '--config', 'no.json', ...free], {}, 'headgate: The config cannot be read'],
   ])('is refused with 1 for %s', async (_, argv, environment, message) => {
@@ -237,6 +239,28 @@ describe('headgate run', () => {
     })
     expect(exitCode).toBe(0)
     expect(log.lines[0]).toContain('warn: PROXY_TRACING_ENABLED is set and has no effect')
+  })
+
+  test.each<[string, string[], unknown]>([
+    ['opens no port for PROXY_ADDR', [], undefined],
+    ['opens the one of --listen', ['--listen', '127.0.0.1:0'], expect.stringMatching(/^127\.0\.0\.1:\d+$/)],
+  ])('beside a tunnel %s', async (_, argv, listen) => {
+    const tunnelToken = formatToken({
+      accountTag: '0123456789abcdef0123456789abcdef',
+      tunnelId: createUuid(),
+      tunnelSecret: new Uint8Array(32),
+      endpoint: undefined,
+    })
+    const { exitCode, log } = await runCommand(['run', '--edge', '127.0.0.1:1', ...argv], {
+      environment: { TUNNEL_TOKEN: tunnelToken, PROXY_ADDR: '127.0.0.1:0', PROXY_CONFIG_ADDR: '127.0.0.1:0' },
+      whileServing: async (signal, log) => {
+        await until(() => log.lines.includes('info: serving'))
+        signal()
+      },
+    })
+    expect(exitCode).toBe(0)
+    expect(log.fields[log.lines.indexOf('info: serving')]!['listen']).toEqual(listen)
+    expect(log.lines.filter((line) => line.startsWith('warn: PROXY_ADDR'))).toHaveLength(listen === undefined ? 1 : 0)
   })
 })
 

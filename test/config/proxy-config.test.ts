@@ -123,6 +123,22 @@ describe('keys, as encoding/json reads them', () => {
   })
 })
 
+describe('retry, which this version makes no use of', () => {
+  test('is kept, and warned of', () => {
+    const { config, warnings } = parseProxyConfig({ rules: [{}, { retry: { attempts: 2 } }] })
+    expect(config!.rules[1]!.retry).toMatchObject({ attempts: 2 })
+    expect(warnings).toEqual([
+      { path: 'rules[1].retry', message: expect.stringContaining('has no effect'), fix: expect.any(String) },
+    ])
+  })
+
+  test('is not named a thousand times', () => {
+    const { warnings } = parseProxyConfig({ rules: Array.from({ length: 1000 }, () => ({ retry: {} })) })
+    expect(warnings).toHaveLength(101)
+    expect(warnings!.at(-1)).toEqual({ path: '', message: '900 more "retry" have no effect' })
+  })
+})
+
 describe('what only a broken sender produces rejects the config', () => {
   test.each<[unknown, string, string]>([
     [[], '', 'an object, got a list'],
@@ -156,6 +172,15 @@ describe('what only a broken sender produces rejects the config', () => {
   ])('%j: %s', (json, path, message) => {
     const { issues } = parseProxyConfig(json)
     expect(issues).toEqual([expect.objectContaining({ path, message: expect.stringContaining(message) })])
+  })
+
+  test.each<[unknown, string]>([
+    [{ timeouts: { request: 5 } }, 'write it like "5s"'],
+    [{ timeouts: { request: '5' } }, 'write it like "5s"'],
+    [{ backends: [{ tls: { clientKeyPem: ['-----BEGIN'] } }] }, 'as standard base64'],
+  ])('%j: how to write it', (rule, fix) => {
+    const { issues } = parseProxyConfig({ rules: [rule] })
+    expect(issues).toEqual([expect.objectContaining({ fix: expect.stringContaining(fix) })])
   })
 
   test('two listeners of one name', () => {

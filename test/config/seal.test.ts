@@ -13,7 +13,9 @@ function seal(wire: WireRule) {
   const { config, issues } = parseProxyConfig(JSON.parse(JSON.stringify({ rules: [wire] })))
   expect(issues).toBeUndefined()
   const rule = config!.rules[0]!
-  return { given: rule, ...sealRule(rule, 'rules[0]') }
+  const sealed = sealRule(rule, 'rules[0]')
+  for (const { fix } of sealed.issues) expect(fix).toMatch(/^[a-z]/)
+  return { given: rule, ...sealed }
 }
 
 const isFailed = (rule: Rule): boolean =>

@@ -9,6 +9,7 @@ import {
   type OptionName,
   type OptionSpec,
 } from '../../src/options.ts'
+import { defaultMirrorLimits } from '../../src/proxy/mirror.ts'
 import { readOptions, type Environment, type FlagValues } from '../../src/options/read.ts'
 
 function optionsOf(flags: FlagValues, environment: Environment = {}): ReturnType<typeof defaultOptions> {
@@ -216,6 +217,7 @@ describe("the predecessor's environment, read as it read it", () => {
     ['PROXY_ACCESS_LOG_STRIP_QUERY', 'false', 'accessLogQuery', true],
     ['PROXY_WS_DIAL_TIMEOUT', '2s', 'connectTimeoutMs', 2000],
     ['PROXY_WS_HANDSHAKE_TIMEOUT', '1.5s', 'upgradeTimeoutMs', 1500],
+    ['PROXY_WS_IDLE_TIMEOUT', '1h', 'upgradeIdleTimeoutMs', 3_600_000],
   ])('%s=%s', (name, text, option, value) => {
     const { options, warnings } = readOptions({}, { [name]: text })
     expect(options![option]).toEqual(value)
@@ -228,16 +230,33 @@ describe("the predecessor's environment, read as it read it", () => {
     ['PROXY_ACCESS_LOG_SAMPLING_RATE', 'half', 'accessLogSampling'],
     ['PROXY_WS_DIAL_TIMEOUT', '-1s', 'connectTimeoutMs'],
     ['PROXY_WS_HANDSHAKE_TIMEOUT', '0s', 'upgradeTimeoutMs'],
+    ['PROXY_WS_IDLE_TIMEOUT', 'never', 'upgradeIdleTimeoutMs'],
   ])('%s=%s warns and takes the default', (name, text, option) => {
     const { options, warnings } = readOptions({}, { [name]: text })
     expect(options![option]).toEqual(defaultOptions()[option])
     expect(warnings).toEqual([expect.stringMatching(`^${name} cannot be read and is ignored; set HEADGATE_`)])
   })
 
-  test.each(['PROXY_TRACING_ENABLED', 'PROXY_TUNNEL_PROTOCOL_WAIT'])('%s has no effect, and says so', (name) => {
+  test('the certificate and key of its config API are those of the admin API', () => {
+    const { options, warnings } = readOptions(
+      {},
+      { PROXY_CONFIG_TLS_CERT_FILE: '/tls/tls.crt', PROXY_CONFIG_TLS_KEY_FILE: '/tls/tls.key' },
+    )
+    expect(options).toMatchObject({ adminTlsCert: '/tls/tls.crt', adminTlsKey: '/tls/tls.key' })
+    expect(warnings).toEqual([])
+  })
+
+  test.each([
+    ['PROXY_TRACING_ENABLED', 'this version sends no traces.'],
+    ['PROXY_TUNNEL_PROTOCOL_WAIT', 'the tunnel is connected once'],
+    ['PROXY_MIRROR_MAX_IN_FLIGHT', `mirrors have a limit of their own, ${defaultMirrorLimits.maxInFlight} copies`],
+    ['PROXY_ALLOW_X_ORIGINAL_HOST', 'X-Original-Host is dropped'],
+    ['PROXY_OF_A_LATER_VERSION', 'no option reads it.'],
+    ['PROXY_PORT', 'no option reads it.'],
+  ])('%s has no effect, and says so, without its value', (name, why) => {
     const { options, warnings } = readOptions({}, { [name]: 'eyJhIjoi' })
     expect(options).toEqual(defaultOptions())
-    expect(warnings).toEqual([expect.stringMatching(`^${name} is set and has no effect: `)])
+    expect(warnings).toEqual([expect.stringContaining(`${name} is set and has no effect: ${why}`)])
     expect(warnings!.join()).not.toContain('eyJhIjoi')
   })
 })
@@ -298,6 +317,33 @@ describe("the reference connector's environment", () => {
   })
 })
 
+describe('PROXY_ADDR, which the chart of the predecessor sets always, opens no port beside a tunnel', () => {
+  const theirs = { PROXY_ADDR: ':8080' }
+  test.each<[string, FlagValues, Environment]>([
+    ['a token', {}, { TUNNEL_TOKEN: 'x' }],
+    ["a token's file", { tunnelTokenFile: 't' }, {}],
+    ['a credentials file', {}, { TUNNEL_CRED_FILE: 'c.json' }],
+    ['credentials', {}, { TUNNEL_CRED_CONTENTS: '{}' }],
+    ['a quick tunnel', { quick: true }, { HEADGATE_LISTEN: '' }],
+  ])('with %s', (_, flags, environment) => {
+    const { options, warnings } = readOptions(flags, { ...theirs, ...environment })
+    expect(options!.listen).toBe(optionTable.listen.fallback)
+    expect(warnings).toEqual([
+      expect.stringMatching(/^PROXY_ADDR is ignored beside a tunnel.* --listen or HEADGATE_LISTEN opens a port/),
+    ])
+  })
+
+  test.each<[string, FlagValues, Environment]>([
+    ['without a tunnel', {}, { PROXY_ADDR: ':9' }],
+    ['when --listen is given', { listen: [':9'] }, { ...theirs, TUNNEL_TOKEN: 'x' }],
+    ['when HEADGATE_LISTEN is', {}, { ...theirs, HEADGATE_LISTEN: ':9', TUNNEL_TOKEN: 'x' }],
+  ])('%s the port is opened', (_, flags, environment) => {
+    const { options, warnings } = readOptions(flags, environment)
+    expect(options!.listen).toEqual([{ address: { host: '::', port: 9 } }])
+    expect(warnings).toEqual([])
+  })
+})
+
 describe('names that do nothing', () => {
   test.each([
     ['a misspelt one', 'HEADGATE_GRACE_PEROID', 'HEADGATE_GRACE_PERIOD'],
@@ -310,6 +356,18 @@ describe('names that do nothing', () => {
 
   test('what Kubernetes sets for a Service named headgate is no misspelling', () => {
     const environment = { HEADGATE_SERVICE_HOST: '10.0.0.1', HEADGATE_PORT: 'tcp://10.0.0.1:80' }
+    expect(readOptions({}, environment).warnings).toEqual([])
+  })
+
+  test('nor is what it sets for one named proxy', () => {
+    const environment = {
+      PROXY_SERVICE_HOST: '10.0.0.1',
+      PROXY_SERVICE_PORT_HTTP: '80',
+      PROXY_PORT: 'tcp://10.0.0.1:80',
+      PROXY_PORT_80_TCP_ADDR: '10.0.0.1',
+      PROXY_B_SERVICE_HOST: '10.0.0.2',
+      PROXY_B_PORT: 'tcp://10.0.0.2:80',
+    }
     expect(readOptions({}, environment).warnings).toEqual([])
   })
 

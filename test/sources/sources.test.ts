@@ -80,7 +80,7 @@ describe('a config file', () => {
   })
 
   test.each([
-    ['{"key": hunter2', 'c.json is not one JSON value.'],
+    ['{"key": hunter2', 'c.json is not one JSON value: unexpected text at line 1, column 9.'],
     ['{"rules": 1}', 'c.json: rules must be a list, got a whole number.'],
   ])('%s is refused, and not quoted', async (text, problem) => {
     expect((await load(text)).problems).toEqual([problem])

@@ -42,6 +42,9 @@ export function createMemoryFiles(initial: Readonly<Record<string, string>> = {}
     async writeAtomically(path, text) {
       texts.set(path, text)
     },
+    async remove(path) {
+      if (!texts.delete(path)) throw missing(path)
+    },
     watch(paths, changed) {
       watched.push(paths)
       watchers.add(changed)

@@ -52,6 +52,18 @@ describe('writeAtomically', () => {
     expect(await modeOf(join(folder, 'state'))).toBe('700')
   })
 
+  test('makes the folders above as well, and each is private', async () => {
+    await files.writeAtomically(join(folder, 'a', 'b', 'c.json'), 'one')
+    expect([await modeOf(join(folder, 'a')), await modeOf(join(folder, 'a', 'b'))]).toEqual(['700', '700'])
+  })
+
+  test.runIf(process.platform === 'linux')(
+    'fails where no folder can be made, instead of trying for ever',
+    async () => {
+      await expect(files.writeAtomically('/proc/headgate/config.json', 'one')).rejects.toThrow('/proc/headgate')
+    },
+  )
+
   test('replaces a file, and takes rights away from others', async () => {
     const path = join(folder, 'config.json')
     await writeFile(path, 'old')
