@@ -452,21 +452,24 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     return ours ? streamId >= this.nextStream : streamId > this.lastPeerStream
   }
 
+  private isClosed(streamId: number): boolean {
+    return !this.isIdle(streamId) && !this.streams.get(streamId)
+  }
+
   // --- the other frames
 
   private priority(streamId: number, bytes: Uint8Array, start: number, end: number): void {
     if (streamId === 0) this.fail(errorCode.protocol, 'PRIORITY without a stream')
     else if (end - start !== 5) this.faultOf(streamId, errorCode.frameSize, 'PRIORITY of a wrong size')
-    else if (readUint31(bytes, start) === streamId)
-      this.faultOf(streamId, errorCode.protocol, 'a stream that depends on itself')
-    else this.spendIdle()
+    else if (readUint31(bytes, start) !== streamId || this.isClosed(streamId)) this.spendIdle()
+    else this.faultOf(streamId, errorCode.protocol, 'a stream that depends on itself')
   }
 
-  /** A stream error on whatever state the stream is in; an idle one cannot be reset. */
+  /** An error of a stream, or of the connection where there is none to be reset. RFC 9113 section 5.4.2. */
   private faultOf(streamId: number, code: number, reason: string): void {
     const stream = this.streams.get(streamId)
     if (stream) this.streamFault(stream, code, reason)
-    else if (this.isIdle(streamId)) this.fail(code, reason)
+    else this.fail(code, reason)
   }
 
   private rstStream(streamId: number, bytes: Uint8Array, start: number, end: number): void {

@@ -93,6 +93,31 @@ test.each([
   })
 })
 
+/** Stream 1, from its request to its answer. */
+async function openAndClose(peer: RawPeer): Promise<void> {
+  peer.send(frameType.headers, openHeaders, 1, headBlock())
+  await until(() => peer.text(1) === 'ok')
+}
+
+test.each([['PRIORITY that depends on itself', frameType.priority, Uint8Array.of(0, 0, 0, 1, 1)]])(
+  'a flood of %s, on a stream that is over, ends the connection',
+  async (_name, type, payload) => {
+    await attacked(ok, { idleFrameBurst: 100, idleFramesPerSecond: 1 }, async (peer) => {
+      await openAndClose(peer)
+      peer.sendMany(Array.from({ length: 500 }, () => [type, 0, 1, payload] as const))
+      expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm)
+    })
+  },
+)
+
+test('RFC 9113 section 6.3: PRIORITY of a wrong size, on a stream that is over, ends the connection', async () => {
+  await attacked(ok, {}, async (peer) => {
+    await openAndClose(peer)
+    peer.send(frameType.priority, 0, 1, new Uint8Array(4))
+    expect(await peer.goaway()).toBe(errorCode.frameSize)
+  })
+})
+
 test('a flood of empty DATA ends the connection', async () => {
   const waits: Handler = async (request) => {
     await request.text().catch(() => '')
