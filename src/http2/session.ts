@@ -109,6 +109,8 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   private bufferedBytes = 0
   private readonly waiting = new Set<Stream>()
   private serving = false
+  /** Octets sent on streams that are over, less the room that was made for them since. */
+  private lateRoom = 0
   private readonly remembered = new Map<number, 'ours' | 'theirs'>()
   /** So many were reset that nobody knows which: frames of any closed stream may be late. */
   private forgetful = false
@@ -130,6 +132,9 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   /** PINGs' time limits that have passed without an answer, and -1 while none is asked for. */
   private unanswered = -1
   private talked = false // since our PING
+  // What of ours the peer has yet to acknowledge.
+  private settingsOut = true
+  private pingsOut = 0
   private leaving: 'no' | 'announced' | 'final' = 'no'
   private lastAccepted = maxStreamId
   private frameAt = 0
@@ -278,6 +283,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
       this.padding = bytes[at++]!
       this.dataLeft -= 1 + this.padding
       if (this.dataLeft < 0) return this.fail(errorCode.protocol, 'padding longer than its frame')
+      if (this.dataLeft === 0 && !this.dataEndsStream && !this.spendIdle()) return false
     }
     const size = Math.min(this.dataLeft, end - at)
     this.dataLeft -= size
@@ -499,6 +505,8 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     if (streamId !== 0) this.fail(errorCode.protocol, 'SETTINGS on a stream')
     else if ((flags & flag.ack) !== 0) {
       if (size !== 0) this.fail(errorCode.frameSize, 'SETTINGS acknowledgement with a payload')
+      else if (this.settingsOut) this.settingsOut = false
+      else this.spendIdle()
     } else if (size % 6 !== 0) this.fail(errorCode.frameSize, 'SETTINGS of a wrong size')
     else if (this.phase === 'settings' || this.spendIdle()) this.takeSettings(bytes, start, end)
   }
@@ -537,10 +545,12 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     else if (end - start !== 8) this.fail(errorCode.frameSize, 'PING of a wrong size')
     else if ((flags & flag.ack) === 0) {
       if (this.spendIdle()) this.writePing(flag.ack, bytes.subarray(start, end))
-      return
+    } else if (this.pingsOut === 0) this.spendIdle()
+    else {
+      this.pingsOut--
+      if (this.unanswered >= 0) this.proven()
+      if (this.leaving === 'announced' && bytes[start] === farewell[0]) this.sayLast()
     }
-    if (this.unanswered >= 0) this.proven()
-    if (this.leaving === 'announced' && bytes[start] === farewell[0]) this.sayLast()
   }
 
   private goaway(streamId: number, bytes: Uint8Array, start: number, end: number): void {
@@ -581,9 +591,16 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     const stream = this.streams.get(streamId)
     if (!stream) {
       if (this.isIdle(streamId)) this.fail(errorCode.protocol, 'WINDOW_UPDATE on an idle stream')
+      else if (increment >= smallIncrement) this.lateUpdate(increment)
     } else if (increment === 0) this.streamFault(stream, errorCode.protocol, 'WINDOW_UPDATE of nothing')
     else if (stream.widen(increment)) this.serveWaiting()
     else this.streamFault(stream, errorCode.flowControl, 'a window wider than any may be')
+  }
+
+  /** Room on a stream that is over. Clients that go on reading what was sent there make it, and may. */
+  private lateUpdate(increment: number): void {
+    if (increment <= this.lateRoom) this.lateRoom -= increment
+    else this.spendIdle()
   }
 
   // --- for the streams
@@ -627,8 +644,12 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   forget(stream: Stream, reset: boolean): void {
     this.streams.delete(stream.id)
     this.waiting.delete(stream)
+    this.lateRoom += stream.sent
     if (reset) this.remember(stream.id, 'ours')
-    else this.resets.earn(1)
+    else {
+      this.resets.earn(1)
+      this.idleFrames.earn(1)
+    }
     if (this.streams.size > 0 || this.phase !== 'open') return
     if (this.leaving === 'final') this.leave()
     else {
@@ -748,6 +769,11 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     writeUint32(this.output.bytes, at + frameHeaderBytes, value)
   }
 
+  private askPing(payload: Uint8Array): void {
+    this.pingsOut++
+    this.writePing(0, payload)
+  }
+
   private writePing(flags: number, payload: Uint8Array): void {
     const at = this.output.reserve(frameHeaderBytes + 8)
     writeFrameHeader(this.output.bytes, at, 8, frameType.ping, flags, 0)
@@ -773,7 +799,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
 
   private silence(): void {
     const { limits, timers } = this
-    if (this.unanswered < 0) this.writePing(0, question)
+    if (this.unanswered < 0) this.askPing(question)
     // Who talks is there, and may be slow to read; but who never reads is of no use either.
     else if (!this.talked || this.unanswered === deafAfter) {
       this.user.silent()
@@ -804,7 +830,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     }
     this.leaving = 'announced'
     this.writeGoaway(maxStreamId, errorCode.none, '')
-    this.writePing(0, farewell)
+    this.askPing(farewell)
     this.timers.arm(this.timer, this.limits.goawayTimeoutMs)
   }
 
