@@ -255,7 +255,6 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     if (this.isIdle(streamId)) return this.fail(errorCode.protocol, 'DATA on an idle stream')
     this.receiveWindow -= length
     if (this.receiveWindow < 0) return this.fail(errorCode.flowControl, 'more than the connection window')
-    if (length === 0 && (flags & flag.endStream) === 0 && !this.spendIdle()) return false
     this.owed += length
     this.creditConnection()
     this.dataLength = length
@@ -267,9 +266,10 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     const stream = this.streams.get(streamId)
     this.dataStream = undefined
     if (!stream) {
-      this.lateFrame(streamId)
+      this.lateFrame(streamId, this.dataEndsStream, length)
       return this.phase === 'open'
     }
+    if (length === 0 && !this.dataEndsStream && !this.spendIdle()) return false
     if (stream.remoteEnded) this.streamFault(stream, errorCode.streamClosed, 'DATA behind the end')
     else if (!stream.headSeen) this.streamFault(stream, errorCode.protocol, 'DATA before the head')
     else if (!stream.takeWindow(length)) this.streamFault(stream, errorCode.flowControl, 'more than the stream window')
@@ -283,7 +283,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
       this.padding = bytes[at++]!
       this.dataLeft -= 1 + this.padding
       if (this.dataLeft < 0) return this.fail(errorCode.protocol, 'padding longer than its frame')
-      if (this.dataLeft === 0 && !this.dataEndsStream && !this.spendIdle()) return false
+      if (this.dataLeft === 0 && this.dataStream && !this.dataEndsStream && !this.spendIdle()) return false
     }
     const size = Math.min(this.dataLeft, end - at)
     this.dataLeft -= size
@@ -409,7 +409,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     const ended = (this.blockFlags & flag.endStream) !== 0
     let stream = this.streams.get(streamId)
     if (!stream) {
-      stream = this.streamOf(streamId)
+      stream = this.streamOf(streamId, ended)
       if (!stream) return
     } else if (stream.remoteEnded) {
       this.streamFault(stream, errorCode.streamClosed, 'HEADERS behind the end')
@@ -420,14 +420,14 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   }
 
   /** The stream that a first header block opens. */
-  private streamOf(streamId: number): Stream | undefined {
+  private streamOf(streamId: number, ended: boolean): Stream | undefined {
     if (!this.isServer) {
       if (this.isIdle(streamId)) this.fail(errorCode.protocol, 'HEADERS on an idle stream')
-      else this.lateFrame(streamId)
+      else this.lateFrame(streamId, ended, 0)
       return undefined
     }
     if (streamId <= this.lastPeerStream) {
-      if (this.forgetful || this.remembered.has(streamId)) this.lateFrame(streamId)
+      if (this.forgetful || this.remembered.has(streamId)) this.lateFrame(streamId, ended, 0)
       else this.fail(errorCode.streamClosed, 'HEADERS on a closed stream')
       return undefined
     }
@@ -444,10 +444,17 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     return stream
   }
 
-  /** A frame of a stream that is over. What was under way when we reset it is ignored. RFC 9113 section 5.1. */
-  private lateFrame(streamId: number): void {
+  /**
+   * A frame of a stream that is over. What was under way when we reset it is ignored, RFC 9113 section 5.1; it is no
+   * flood where it comes in large pieces, or is the peer's last word of the stream.
+   */
+  private lateFrame(streamId: number, ends: boolean, octets: number): void {
     const whose = this.remembered.get(streamId)
-    if (whose === 'ours' || (whose === undefined && this.forgetful)) return
+    if (whose === 'ours' || (whose === undefined && this.forgetful)) {
+      if (ends && whose) this.remember(streamId, 'theirs')
+      else if (octets < smallFragment) this.spendIdle()
+      return
+    }
     if (!this.spendReset()) return
     this.writeReset(streamId, errorCode.streamClosed)
     this.remember(streamId, 'ours')

@@ -164,6 +164,37 @@ test.each([
   })
 })
 
+/** A stream that is answered, and reset, before its request is whole. */
+async function openAndReset(peer: RawPeer): Promise<void> {
+  peer.send(frameType.headers, flag.endHeaders, 1, headBlock())
+  await peer.frame(frameType.rstStream, 1)
+}
+
+test.each([
+  ['DATA of one byte', frameType.data, 0, Uint8Array.of(97)],
+  ['DATA that ends it', frameType.data, flag.endStream, new Uint8Array(0)],
+  ['heads', frameType.headers, flag.endHeaders, headBlock()],
+  ['trailers', frameType.headers, openHeaders, headBlock()],
+])('a flood of %s, on a stream that we have reset, ends the connection', async (_name, type, flags, payload) => {
+  const limits = { idleFrameBurst: 100, idleFramesPerSecond: 1, resetBurst: 100, resetsPerSecond: 1 }
+  await attacked(ok, limits, async (peer) => {
+    await openAndReset(peer)
+    peer.sendMany(Array.from({ length: 500 }, () => [type, flags, 1, payload] as const))
+    expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm)
+  })
+})
+
+test('what was under way of a body that nobody wants is no flood', async () => {
+  const limits = { idleFrameBurst: 1, idleFramesPerSecond: 0, resetBurst: 0, resetsPerSecond: 0 }
+  await attacked(ok, limits, async (peer) => {
+    await openAndReset(peer)
+    peer.sendMany(Array.from({ length: 16 }, () => [frameType.data, 0, 1, new Uint8Array(16_384)] as const))
+    peer.send(frameType.data, flag.endStream, 1)
+    peer.send(frameType.ping, 0, 0, new Uint8Array(8))
+    await until(() => peer.frames.some(({ type, flags }) => type === frameType.ping && flags === flag.ack))
+  })
+})
+
 test('bodies that come byte by byte, and padding around what is one, are no flood', async () => {
   const echo: Handler = async (request) => createResponse(200, [], String((await request.text()).length))
   await attacked(echo, { idleFrameBurst: 1, idleFramesPerSecond: 0 }, async (peer) => {
