@@ -58,6 +58,8 @@ export interface SessionUser {
   silent(): void
   /** The peer broke the rules, of a stream or of all. */
   fault(reason: string): void
+  /** The connection is closed, for the peer asked more of us than the limits allow (ENHANCE_YOUR_CALM). */
+  flooded(reason: string): void
   /** The connection is over, and so are its streams. Once, and last. */
   over(): void
 }
@@ -868,6 +870,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     if (this.phase === 'closing' || this.phase === 'closed') return false
     this.writeGoaway(this.lastPeerStream, code, reason)
     this.user.fault(reason)
+    if (code === errorCode.enhanceYourCalm) this.user.flooded(reason)
     this.farewell(reason)
     return false
   }
