@@ -38,8 +38,8 @@ export interface Http2Limits {
   readonly resetBurst: number
   readonly resetsPerSecond: number
   /**
-   * Frames that move nothing (PING, SETTINGS, PRIORITY, empty DATA …): so many at once, so many a second, and one for each
-   * exchange that ends well.
+   * Frames that move nothing (PING, SETTINGS, PRIORITY, empty DATA …): so many at once, so many a second, and two for each
+   * stream, since some are late.
    */
   readonly idleFrameBurst: number
   readonly idleFramesPerSecond: number

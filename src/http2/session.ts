@@ -80,6 +80,8 @@ const maxRemembered = 1_024
 /** Smaller increments move next to nothing. */
 const smallIncrement = 256
 const smallFragment = 1_024
+/** Besides DATA, what may be under way when a stream ends: a head, a reset, room that is not needed any more. */
+const lateFrames = 2
 
 export class Session implements SocketEvents, StreamConnection, FrameSink {
   readonly output: Output
@@ -113,6 +115,8 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   private serving = false
   /** Octets sent on streams that are over, less the room that was made for them since. */
   private lateRoom = 0
+  /** Octets that may be under way on streams that are over. */
+  private lateData = 0
   private readonly remembered = new Map<number, 'ours' | 'theirs'>()
   /** So many were reset that nobody knows which: frames of any closed stream may be late. */
   private forgetful = false
@@ -436,6 +440,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     this.lastPeerStream = streamId
     const stream = new Stream(this, streamId, this.peer.initialWindowSize)
     if (this.leaving === 'final' || !this.user.opened(stream)) {
+      this.expectLate(stream)
       this.writeReset(streamId, errorCode.refusedStream)
       this.remember(streamId, 'ours')
       if (this.leaving !== 'final') this.spendReset()
@@ -447,14 +452,15 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   }
 
   /**
-   * A frame of a stream that is over. What was under way when we reset it is ignored, RFC 9113 section 5.1; it is no
-   * flood where it comes in large pieces, or is the peer's last word of the stream.
+   * A frame of a stream that is over. What was under way when we reset it is ignored, RFC 9113 section 5.1: so much DATA
+   * as the windows had room for, and the peer's last word of the stream.
    */
   private lateFrame(streamId: number, ends: boolean, octets: number): void {
     const whose = this.remembered.get(streamId)
     if (whose === 'ours' || (whose === undefined && this.forgetful)) {
       if (ends && whose) this.remember(streamId, 'theirs')
-      else if (octets < smallFragment) this.spendIdle()
+      else if (octets > 0 && octets <= this.lateData) this.lateData -= octets
+      else this.spendIdle()
       return
     }
     if (!this.spendReset()) return
@@ -654,17 +660,22 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     this.streams.delete(stream.id)
     this.waiting.delete(stream)
     this.lateRoom += stream.sent
-    if (reset) this.remember(stream.id, 'ours')
-    else {
-      this.resets.earn(1)
-      this.idleFrames.earn(1)
-    }
+    this.idleFrames.earn(lateFrames)
+    if (reset) {
+      this.expectLate(stream)
+      this.remember(stream.id, 'ours')
+    } else this.resets.earn(1)
     if (this.streams.size > 0 || this.phase !== 'open') return
     if (this.leaving === 'final') this.leave()
     else {
       if (this.leaving === 'no') this.timers.arm(this.timer, this.limits.idleTimeoutMs)
       this.user.idle()
     }
+  }
+
+  /** All streams together have no more under way than the connection's window. */
+  private expectLate(stream: Stream): void {
+    this.lateData = Math.min(this.lateData + stream.mayCome, this.limits.connectionWindowBytes)
   }
 
   streamFault(stream: Stream, code: number, reason: string): void {

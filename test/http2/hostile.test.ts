@@ -171,7 +171,8 @@ async function openAndReset(peer: RawPeer): Promise<void> {
 }
 
 test.each([
-  ['DATA of one byte', frameType.data, 0, Uint8Array.of(97)],
+  ['empty DATA', frameType.data, 0, new Uint8Array(0)],
+  ['DATA beyond the windows', frameType.data, 0, new Uint8Array(10_000)],
   ['DATA that ends it', frameType.data, flag.endStream, new Uint8Array(0)],
   ['heads', frameType.headers, flag.endHeaders, headBlock()],
   ['trailers', frameType.headers, openHeaders, headBlock()],
@@ -184,14 +185,33 @@ test.each([
   })
 })
 
-test('what was under way of a body that nobody wants is no flood', async () => {
+test.each([
+  ['in large pieces', 16, 16_384],
+  ['byte by byte', 5_000, 1],
+])('what was under way of a body that nobody wants is no flood %s', async (_name, count, size) => {
   const limits = { idleFrameBurst: 1, idleFramesPerSecond: 0, resetBurst: 0, resetsPerSecond: 0 }
   await attacked(ok, limits, async (peer) => {
     await openAndReset(peer)
-    peer.sendMany(Array.from({ length: 16 }, () => [frameType.data, 0, 1, new Uint8Array(16_384)] as const))
+    peer.sendMany(Array.from({ length: count }, () => [frameType.data, 0, 1, new Uint8Array(size)] as const))
     peer.send(frameType.data, flag.endStream, 1)
     peer.send(frameType.ping, 0, 0, new Uint8Array(8))
     await until(() => peer.frames.some(({ type, flags }) => type === frameType.ping && flags === flag.ack))
+  })
+})
+
+test('nor are many such bodies, of clients that give each stream a window of its own', async () => {
+  const limits = { idleFrameBurst: 2, idleFramesPerSecond: 0, resetBurst: 0, resetsPerSecond: 0 }
+  await attacked(ok, limits, async (peer) => {
+    for (let id = 1; id < 4_000; id += 2) {
+      peer.sendMany([
+        [frameType.headers, flag.endHeaders, id, headBlock()],
+        [frameType.windowUpdate, 0, id, Uint8Array.of(0, 16, 0, 0)],
+        [frameType.data, 0, id, new Uint8Array(5)],
+        [frameType.data, flag.endStream, id, new Uint8Array(0)],
+      ])
+    }
+    await until(() => peer.text(3_999) === 'ok')
+    expect(peer.frames.some(({ type }) => type === frameType.goaway)).toBe(false)
   })
 })
 
