@@ -29,6 +29,8 @@ export interface HttpServerOptions {
   readonly refuse?: (error: ProxyError) => Response
   /** Told of each refused message, each handler that threw, and each peer that broke the protocol. */
   readonly onError?: (error: ProxyError, peer: Address) => void
+  /** Told of each HTTP/2 connection that is closed because its peer asked too much of us; `onError` was told too. */
+  readonly onFlood?: (reason: string, peer: Address) => void
 }
 
 export interface HttpServer {

@@ -10,6 +10,7 @@ import { describeError, type ProxyError } from './errors.ts'
 import { defaultHttp1Limits, type Http1Limits } from './http1/limits.ts'
 import { defaultHttp2Limits, type Http2Limits } from './http2/limits.ts'
 import { createAccessLog } from './observe/access-log.ts'
+import { createFloodLog } from './observe/flood-log.ts'
 import { createRequestMetrics, type RequestMetrics } from './observe/request-metrics.ts'
 import { createServiceMetrics } from './observe/service-metrics.ts'
 import { optionTable, type Options } from './options.ts'
@@ -127,6 +128,7 @@ export async function start(options: Options, runtime: Runtime, companions: Comp
     refuse: toResponse,
     http1: http1LimitsOf(options),
     http2: http2LimitsOf(options),
+    onFlood: createFloodLog(log, timers),
   }
 
   const adminServer = createHttpServer({

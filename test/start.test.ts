@@ -7,9 +7,11 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Options } from '../src/options.ts'
 import type { Runtime } from '../src/runtime.ts'
 import { StartRefusal } from '../src/control/start-refusal.ts'
+import { errorCode, frameType } from '../src/http2/frames.ts'
 import { createTimers } from '../src/timers.ts'
 import { formatToken } from '../src/tunnel/credentials.ts'
 import { createUuid } from '../src/tunnel/uuid.ts'
+import { RawPeer } from './http2/raw-peer.ts'
 import { clientOn, requestFor } from './http2/rig.ts'
 import { startBackend, type TestBackend } from './support/backend.ts'
 import { createTestAuthority } from './support/certificates.ts'
@@ -353,6 +355,22 @@ test('a refused message is counted by its status', async () => {
   expect(await (await fetch(`${service.adminUrl}/metrics`)).text()).toContain(
     'headgate_refused_requests_total{status="400"} 1\n',
   )
+})
+
+test('HTTP/2 connections that are closed on a flood leave a warning with the address, and not one each', async () => {
+  const service = await serve()
+  for (let i = 0; i < 3; i++) {
+    const peer = new RawPeer(await runtime.connect(service.entries[0]!.address, { timeoutMs: 5_000 }))
+    peer.sendMany(Array.from({ length: 5_000 }, () => [frameType.ping, 0, 0, new Uint8Array(8)] as const))
+    expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm)
+    peer.destroy()
+  }
+  const warnings = service.log.lines.flatMap((line, i) => (line.startsWith('warn: ') ? [i] : []))
+  expect(warnings.map((i) => service.log.lines[i])).toEqual(['warn: connection closed: its peer asked too much of us'])
+  expect(service.log.fields[warnings[0]!]).toMatchObject({
+    reason: 'too many frames that move nothing',
+    peer: '127.0.0.1',
+  })
 })
 
 describe('the admin API on the wire', () => {

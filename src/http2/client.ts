@@ -138,6 +138,7 @@ export class Http2Connection implements SessionUser {
 
   idle(): void {}
   silent(): void {}
+  flooded(): void {}
 
   /** Who sent the requests hears of it anyway: a connection's fault breaks all streams, a stream's breaks its own. */
   fault(reason: string): void {

@@ -37,7 +37,10 @@ export interface Http2Limits {
   /** Streams that end by a reset, whoever sends it: so many at once, and so many a second after that. */
   readonly resetBurst: number
   readonly resetsPerSecond: number
-  /** Frames that move nothing (PING, SETTINGS, PRIORITY, empty DATA …): so many at once, and so many a second. */
+  /**
+   * Frames that move nothing (PING, SETTINGS, PRIORITY, empty DATA …): so many at once, so many a second, and two for each
+   * stream, since some are late.
+   */
   readonly idleFrameBurst: number
   readonly idleFramesPerSecond: number
 }

@@ -33,6 +33,8 @@ export interface Http2ServerOptions extends ExchangeOptions {
   readonly refuse?: (error: ProxyError) => Response
   /** Told of each refused message, each handler that threw, and each peer that broke the protocol. */
   readonly onError?: (error: ProxyError, peer: Address) => void
+  /** Told of each connection that is closed because its peer asked too much of us; `onError` was told too. */
+  readonly onFlood?: (reason: string, peer: Address) => void
   /** Told once of each client that opens no more streams (GOAWAY); those that run are finished. */
   readonly onGoAway?: () => void
   /** Told of each client that is given up because it gives no sign of life. */
@@ -129,6 +131,10 @@ class ServerConnection implements SessionUser {
 
   fault(reason: string): void {
     this.options.onError?.(bad(400, reason), this.socket.remote)
+  }
+
+  flooded(reason: string): void {
+    this.options.onFlood?.(reason, this.socket.remote)
   }
 
   over(): void {

@@ -58,6 +58,8 @@ export interface SessionUser {
   silent(): void
   /** The peer broke the rules, of a stream or of all. */
   fault(reason: string): void
+  /** The connection is closed, for the peer asked more of us than the limits allow (ENHANCE_YOUR_CALM). */
+  flooded(reason: string): void
   /** The connection is over, and so are its streams. Once, and last. */
   over(): void
 }
@@ -78,6 +80,8 @@ const maxRemembered = 1_024
 /** Smaller increments move next to nothing. */
 const smallIncrement = 256
 const smallFragment = 1_024
+/** Besides DATA, what may be under way when a stream ends: a head, a reset, room that is not needed any more. */
+const lateFrames = 2
 
 export class Session implements SocketEvents, StreamConnection, FrameSink {
   readonly output: Output
@@ -109,6 +113,10 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   private bufferedBytes = 0
   private readonly waiting = new Set<Stream>()
   private serving = false
+  /** Octets sent on streams that are over, less the room that was made for them since. */
+  private lateRoom = 0
+  /** Octets that may be under way on streams that are over. */
+  private lateData = 0
   private readonly remembered = new Map<number, 'ours' | 'theirs'>()
   /** So many were reset that nobody knows which: frames of any closed stream may be late. */
   private forgetful = false
@@ -130,6 +138,9 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   /** PINGs' time limits that have passed without an answer, and -1 while none is asked for. */
   private unanswered = -1
   private talked = false // since our PING
+  // What of ours the peer has yet to acknowledge.
+  private settingsOut = true
+  private pingsOut = 0
   private leaving: 'no' | 'announced' | 'final' = 'no'
   private lastAccepted = maxStreamId
   private frameAt = 0
@@ -250,7 +261,6 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     if (this.isIdle(streamId)) return this.fail(errorCode.protocol, 'DATA on an idle stream')
     this.receiveWindow -= length
     if (this.receiveWindow < 0) return this.fail(errorCode.flowControl, 'more than the connection window')
-    if (length === 0 && (flags & flag.endStream) === 0 && !this.spendIdle()) return false
     this.owed += length
     this.creditConnection()
     this.dataLength = length
@@ -262,9 +272,10 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     const stream = this.streams.get(streamId)
     this.dataStream = undefined
     if (!stream) {
-      this.lateFrame(streamId)
+      this.lateFrame(streamId, this.dataEndsStream, length)
       return this.phase === 'open'
     }
+    if (length === 0 && !this.dataEndsStream && !this.spendIdle()) return false
     if (stream.remoteEnded) this.streamFault(stream, errorCode.streamClosed, 'DATA behind the end')
     else if (!stream.headSeen) this.streamFault(stream, errorCode.protocol, 'DATA before the head')
     else if (!stream.takeWindow(length)) this.streamFault(stream, errorCode.flowControl, 'more than the stream window')
@@ -278,6 +289,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
       this.padding = bytes[at++]!
       this.dataLeft -= 1 + this.padding
       if (this.dataLeft < 0) return this.fail(errorCode.protocol, 'padding longer than its frame')
+      if (this.dataLeft === 0 && this.dataStream && !this.dataEndsStream && !this.spendIdle()) return false
     }
     const size = Math.min(this.dataLeft, end - at)
     this.dataLeft -= size
@@ -403,7 +415,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     const ended = (this.blockFlags & flag.endStream) !== 0
     let stream = this.streams.get(streamId)
     if (!stream) {
-      stream = this.streamOf(streamId)
+      stream = this.streamOf(streamId, ended)
       if (!stream) return
     } else if (stream.remoteEnded) {
       this.streamFault(stream, errorCode.streamClosed, 'HEADERS behind the end')
@@ -414,20 +426,21 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   }
 
   /** The stream that a first header block opens. */
-  private streamOf(streamId: number): Stream | undefined {
+  private streamOf(streamId: number, ended: boolean): Stream | undefined {
     if (!this.isServer) {
       if (this.isIdle(streamId)) this.fail(errorCode.protocol, 'HEADERS on an idle stream')
-      else this.lateFrame(streamId)
+      else this.lateFrame(streamId, ended, 0)
       return undefined
     }
     if (streamId <= this.lastPeerStream) {
-      if (this.forgetful || this.remembered.has(streamId)) this.lateFrame(streamId)
+      if (this.forgetful || this.remembered.has(streamId)) this.lateFrame(streamId, ended, 0)
       else this.fail(errorCode.streamClosed, 'HEADERS on a closed stream')
       return undefined
     }
     this.lastPeerStream = streamId
     const stream = new Stream(this, streamId, this.peer.initialWindowSize)
     if (this.leaving === 'final' || !this.user.opened(stream)) {
+      this.expectLate(stream)
       this.writeReset(streamId, errorCode.refusedStream)
       this.remember(streamId, 'ours')
       if (this.leaving !== 'final') this.spendReset()
@@ -438,10 +451,18 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     return stream
   }
 
-  /** A frame of a stream that is over. What was under way when we reset it is ignored. RFC 9113 section 5.1. */
-  private lateFrame(streamId: number): void {
+  /**
+   * A frame of a stream that is over. What was under way when we reset it is ignored, RFC 9113 section 5.1: so much DATA
+   * as the windows had room for, and the peer's last word of the stream.
+   */
+  private lateFrame(streamId: number, ends: boolean, octets: number): void {
     const whose = this.remembered.get(streamId)
-    if (whose === 'ours' || (whose === undefined && this.forgetful)) return
+    if (whose === 'ours' || (whose === undefined && this.forgetful)) {
+      if (ends && whose) this.remember(streamId, 'theirs')
+      else if (octets > 0 && octets <= this.lateData) this.lateData -= octets
+      else this.spendIdle()
+      return
+    }
     if (!this.spendReset()) return
     this.writeReset(streamId, errorCode.streamClosed)
     this.remember(streamId, 'ours')
@@ -452,21 +473,24 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     return ours ? streamId >= this.nextStream : streamId > this.lastPeerStream
   }
 
+  private isClosed(streamId: number): boolean {
+    return !this.isIdle(streamId) && !this.streams.get(streamId)
+  }
+
   // --- the other frames
 
   private priority(streamId: number, bytes: Uint8Array, start: number, end: number): void {
     if (streamId === 0) this.fail(errorCode.protocol, 'PRIORITY without a stream')
     else if (end - start !== 5) this.faultOf(streamId, errorCode.frameSize, 'PRIORITY of a wrong size')
-    else if (readUint31(bytes, start) === streamId)
-      this.faultOf(streamId, errorCode.protocol, 'a stream that depends on itself')
-    else this.spendIdle()
+    else if (readUint31(bytes, start) !== streamId || this.isClosed(streamId)) this.spendIdle()
+    else this.faultOf(streamId, errorCode.protocol, 'a stream that depends on itself')
   }
 
-  /** A stream error on whatever state the stream is in; an idle one cannot be reset. */
+  /** An error of a stream, or of the connection where there is none to be reset. RFC 9113 section 5.4.2. */
   private faultOf(streamId: number, code: number, reason: string): void {
     const stream = this.streams.get(streamId)
     if (stream) this.streamFault(stream, code, reason)
-    else if (this.isIdle(streamId)) this.fail(code, reason)
+    else this.fail(code, reason)
   }
 
   private rstStream(streamId: number, bytes: Uint8Array, start: number, end: number): void {
@@ -496,6 +520,8 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     if (streamId !== 0) this.fail(errorCode.protocol, 'SETTINGS on a stream')
     else if ((flags & flag.ack) !== 0) {
       if (size !== 0) this.fail(errorCode.frameSize, 'SETTINGS acknowledgement with a payload')
+      else if (this.settingsOut) this.settingsOut = false
+      else this.spendIdle()
     } else if (size % 6 !== 0) this.fail(errorCode.frameSize, 'SETTINGS of a wrong size')
     else if (this.phase === 'settings' || this.spendIdle()) this.takeSettings(bytes, start, end)
   }
@@ -534,10 +560,12 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     else if (end - start !== 8) this.fail(errorCode.frameSize, 'PING of a wrong size')
     else if ((flags & flag.ack) === 0) {
       if (this.spendIdle()) this.writePing(flag.ack, bytes.subarray(start, end))
-      return
+    } else if (this.pingsOut === 0) this.spendIdle()
+    else {
+      this.pingsOut--
+      if (this.unanswered >= 0) this.proven()
+      if (this.leaving === 'announced' && bytes[start] === farewell[0]) this.sayLast()
     }
-    if (this.unanswered >= 0) this.proven()
-    if (this.leaving === 'announced' && bytes[start] === farewell[0]) this.sayLast()
   }
 
   private goaway(streamId: number, bytes: Uint8Array, start: number, end: number): void {
@@ -578,9 +606,16 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     const stream = this.streams.get(streamId)
     if (!stream) {
       if (this.isIdle(streamId)) this.fail(errorCode.protocol, 'WINDOW_UPDATE on an idle stream')
+      else if (increment >= smallIncrement) this.lateUpdate(increment)
     } else if (increment === 0) this.streamFault(stream, errorCode.protocol, 'WINDOW_UPDATE of nothing')
     else if (stream.widen(increment)) this.serveWaiting()
     else this.streamFault(stream, errorCode.flowControl, 'a window wider than any may be')
+  }
+
+  /** Room on a stream that is over. Clients that go on reading what was sent there make it, and may. */
+  private lateUpdate(increment: number): void {
+    if (increment <= this.lateRoom) this.lateRoom -= increment
+    else this.spendIdle()
   }
 
   // --- for the streams
@@ -624,14 +659,23 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
   forget(stream: Stream, reset: boolean): void {
     this.streams.delete(stream.id)
     this.waiting.delete(stream)
-    if (reset) this.remember(stream.id, 'ours')
-    else this.resets.earn(1)
+    this.lateRoom += stream.sent
+    this.idleFrames.earn(lateFrames)
+    if (reset) {
+      this.expectLate(stream)
+      this.remember(stream.id, 'ours')
+    } else this.resets.earn(1)
     if (this.streams.size > 0 || this.phase !== 'open') return
     if (this.leaving === 'final') this.leave()
     else {
       if (this.leaving === 'no') this.timers.arm(this.timer, this.limits.idleTimeoutMs)
       this.user.idle()
     }
+  }
+
+  /** All streams together have no more under way than the connection's window. */
+  private expectLate(stream: Stream): void {
+    this.lateData = Math.min(this.lateData + stream.mayCome, this.limits.connectionWindowBytes)
   }
 
   streamFault(stream: Stream, code: number, reason: string): void {
@@ -745,6 +789,11 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     writeUint32(this.output.bytes, at + frameHeaderBytes, value)
   }
 
+  private askPing(payload: Uint8Array): void {
+    this.pingsOut++
+    this.writePing(0, payload)
+  }
+
   private writePing(flags: number, payload: Uint8Array): void {
     const at = this.output.reserve(frameHeaderBytes + 8)
     writeFrameHeader(this.output.bytes, at, 8, frameType.ping, flags, 0)
@@ -770,7 +819,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
 
   private silence(): void {
     const { limits, timers } = this
-    if (this.unanswered < 0) this.writePing(0, question)
+    if (this.unanswered < 0) this.askPing(question)
     // Who talks is there, and may be slow to read; but who never reads is of no use either.
     else if (!this.talked || this.unanswered === deafAfter) {
       this.user.silent()
@@ -801,7 +850,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     }
     this.leaving = 'announced'
     this.writeGoaway(maxStreamId, errorCode.none, '')
-    this.writePing(0, farewell)
+    this.askPing(farewell)
     this.timers.arm(this.timer, this.limits.goawayTimeoutMs)
   }
 
@@ -832,6 +881,7 @@ export class Session implements SocketEvents, StreamConnection, FrameSink {
     if (this.phase === 'closing' || this.phase === 'closed') return false
     this.writeGoaway(this.lastPeerStream, code, reason)
     this.user.fault(reason)
+    if (code === errorCode.enhanceYourCalm) this.user.flooded(reason)
     this.farewell(reason)
     return false
   }

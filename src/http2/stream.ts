@@ -126,6 +126,11 @@ export class Stream implements BodySink, IncomingOwner {
     return this.receiveWindow >= 0
   }
 
+  /** Octets that the peer may send without asking. */
+  get mayCome(): number {
+    return this.remoteEnded ? 0 : Math.max(this.receiveWindow, 0)
+  }
+
   receiveData(bytes: Uint8Array, start: number, end: number): void {
     const { body } = this
     if (!body || (body.length !== undefined && body.received + end - start > body.length)) {

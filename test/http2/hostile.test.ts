@@ -7,7 +7,7 @@ import { HpackEncoder } from '../../src/http2/hpack-encoder.ts'
 import type { Handler, Socket } from '../../src/runtime.ts'
 import type { Http2Limits } from '../../src/http2/limits.ts'
 import { until } from '../support/until.ts'
-import { RawPeer } from './raw-peer.ts'
+import { RawPeer, type Frame } from './raw-peer.ts'
 import { patternBody, requestFor, startHttp2, type Http2Rig } from './rig.ts'
 
 function headBlock(path = '/', lines = ''): Uint8Array {
@@ -80,28 +80,149 @@ test('resets that the peer provokes (CVE-2025-8671) end the connection', async (
   })
 })
 
-test.each([
+test.each<[string, number, number, Uint8Array, number?]>([
   ['PING', frameType.ping, 0, new Uint8Array(8)],
   ['SETTINGS', frameType.settings, 0, new Uint8Array(0)],
   ['PRIORITY', frameType.priority, 1, Uint8Array.of(0, 0, 0, 0, 1)],
   ['WINDOW_UPDATE by one', frameType.windowUpdate, 0, Uint8Array.of(0, 0, 0, 1)],
   ['frames of unknown type', 77, 0, new Uint8Array(3)],
-])('a flood of %s ends the connection', async (_name, type, streamId, payload) => {
+  ['acknowledgements of SETTINGS', frameType.settings, 0, new Uint8Array(0), flag.ack],
+  ['answers to no PING', frameType.ping, 0, Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0), flag.ack],
+])('a flood of %s ends the connection', async (_name, type, streamId, payload, flags = 0) => {
   await attacked(ok, { idleFrameBurst: 100, idleFramesPerSecond: 1 }, async (peer) => {
-    peer.sendMany(Array.from({ length: 500 }, () => [type, 0, streamId, payload] as const))
+    peer.sendMany(Array.from({ length: 500 }, () => [type, flags, streamId, payload] as const))
     expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm)
   })
 })
 
-test('a flood of empty DATA ends the connection', async () => {
-  const waits: Handler = async (request) => {
-    await request.text().catch(() => '')
-    return createResponse(200, [], 'ok')
-  }
+test('acknowledgements of what we sent are no flood', async () => {
+  const limits = { idleFrameBurst: 1, idleFramesPerSecond: 0, pingIntervalMs: 25, pingTimeoutMs: 5_000 }
+  await attacked(ok, limits, async (peer) => {
+    peer.send(frameType.settings, flag.ack, 0)
+    for (let answered = 0; answered < 5; answered++) {
+      const pings = (): readonly Frame[] =>
+        peer.frames.filter(({ type, flags }) => type === frameType.ping && flags === 0)
+      await until(() => pings().length > answered)
+      peer.send(frameType.ping, flag.ack, 0, pings()[answered]!.payload)
+    }
+    peer.send(frameType.ping, 0, 0, new Uint8Array(8)) // the one that there is a token for
+    await until(() => peer.frames.some(({ type, flags }) => type === frameType.ping && flags === flag.ack))
+  })
+})
+
+/** Stream 1, from its request to its answer. */
+async function openAndClose(peer: RawPeer): Promise<void> {
+  peer.send(frameType.headers, openHeaders, 1, headBlock())
+  await until(() => peer.text(1) === 'ok')
+}
+
+test.each([
+  ['PRIORITY that depends on itself', frameType.priority, Uint8Array.of(0, 0, 0, 1, 1)],
+  ['WINDOW_UPDATE by much', frameType.windowUpdate, Uint8Array.of(0, 1, 0, 0)],
+])('a flood of %s, on a stream that is over, ends the connection', async (_name, type, payload) => {
+  await attacked(ok, { idleFrameBurst: 100, idleFramesPerSecond: 1 }, async (peer) => {
+    await openAndClose(peer)
+    peer.sendMany(Array.from({ length: 500 }, () => [type, 0, 1, payload] as const))
+    expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm)
+  })
+})
+
+test('RFC 9113 section 6.3: PRIORITY of a wrong size, on a stream that is over, ends the connection', async () => {
+  await attacked(ok, {}, async (peer) => {
+    await openAndClose(peer)
+    peer.send(frameType.priority, 0, 1, new Uint8Array(4))
+    expect(await peer.goaway()).toBe(errorCode.frameSize)
+  })
+})
+
+test('whoever reads an answer to its end may make room for the next, though it is out already', async () => {
+  const large: Handler = () => createResponse(200, [], 'x'.repeat(60_000))
+  await attacked(large, { idleFrameBurst: 1, idleFramesPerSecond: 0 }, async (peer) => {
+    peer.send(frameType.headers, openHeaders, 1, headBlock())
+    await until(() => peer.text(1).length === 60_000)
+    peer.sendMany(
+      Array.from({ length: 60 }, () => [frameType.windowUpdate, 0, 1, Uint8Array.of(0, 0, 3, 232)] as const),
+    )
+    peer.send(frameType.ping, 0, 0, new Uint8Array(8))
+    await until(() => peer.frames.some(({ type, flags }) => type === frameType.ping && flags === flag.ack))
+  })
+})
+
+const waits: Handler = async (request) => {
+  await request.text().catch(() => '')
+  return createResponse(200, [], 'ok')
+}
+
+test.each([
+  ['empty DATA', 0, new Uint8Array(0)],
+  ['DATA that is padding alone', flag.padded, Uint8Array.of(3, 0, 0, 0)],
+])('a flood of %s ends the connection', async (_name, flags, payload) => {
   await attacked(waits, { idleFrameBurst: 100, idleFramesPerSecond: 1 }, async (peer) => {
     peer.send(frameType.headers, flag.endHeaders, 1, headBlock())
-    peer.sendMany(Array.from({ length: 500 }, () => [frameType.data, 0, 1, new Uint8Array(0)] as const))
+    peer.sendMany(Array.from({ length: 500 }, () => [frameType.data, flags, 1, payload] as const))
     expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm)
+  })
+})
+
+/** A stream that is answered, and reset, before its request is whole. */
+async function openAndReset(peer: RawPeer): Promise<void> {
+  peer.send(frameType.headers, flag.endHeaders, 1, headBlock())
+  await peer.frame(frameType.rstStream, 1)
+}
+
+test.each([
+  ['empty DATA', frameType.data, 0, new Uint8Array(0)],
+  ['DATA beyond the windows', frameType.data, 0, new Uint8Array(10_000)],
+  ['DATA that ends it', frameType.data, flag.endStream, new Uint8Array(0)],
+  ['heads', frameType.headers, flag.endHeaders, headBlock()],
+  ['trailers', frameType.headers, openHeaders, headBlock()],
+])('a flood of %s, on a stream that we have reset, ends the connection', async (_name, type, flags, payload) => {
+  const limits = { idleFrameBurst: 100, idleFramesPerSecond: 1, resetBurst: 100, resetsPerSecond: 1 }
+  await attacked(ok, limits, async (peer) => {
+    await openAndReset(peer)
+    peer.sendMany(Array.from({ length: 500 }, () => [type, flags, 1, payload] as const))
+    expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm)
+  })
+})
+
+test.each([
+  ['in large pieces', 16, 16_384],
+  ['byte by byte', 5_000, 1],
+])('what was under way of a body that nobody wants is no flood %s', async (_name, count, size) => {
+  const limits = { idleFrameBurst: 1, idleFramesPerSecond: 0, resetBurst: 0, resetsPerSecond: 0 }
+  await attacked(ok, limits, async (peer) => {
+    await openAndReset(peer)
+    peer.sendMany(Array.from({ length: count }, () => [frameType.data, 0, 1, new Uint8Array(size)] as const))
+    peer.send(frameType.data, flag.endStream, 1)
+    peer.send(frameType.ping, 0, 0, new Uint8Array(8))
+    await until(() => peer.frames.some(({ type, flags }) => type === frameType.ping && flags === flag.ack))
+  })
+})
+
+test('nor are many such bodies, of clients that give each stream a window of its own', async () => {
+  const limits = { idleFrameBurst: 2, idleFramesPerSecond: 0, resetBurst: 0, resetsPerSecond: 0 }
+  await attacked(ok, limits, async (peer) => {
+    for (let id = 1; id < 4_000; id += 2) {
+      peer.sendMany([
+        [frameType.headers, flag.endHeaders, id, headBlock()],
+        [frameType.windowUpdate, 0, id, Uint8Array.of(0, 16, 0, 0)],
+        [frameType.data, 0, id, new Uint8Array(5)],
+        [frameType.data, flag.endStream, id, new Uint8Array(0)],
+      ])
+    }
+    await until(() => peer.text(3_999) === 'ok')
+    expect(peer.frames.some(({ type }) => type === frameType.goaway)).toBe(false)
+  })
+})
+
+test('bodies that come byte by byte, and padding around what is one, are no flood', async () => {
+  const echo: Handler = async (request) => createResponse(200, [], String((await request.text()).length))
+  await attacked(echo, { idleFrameBurst: 1, idleFramesPerSecond: 0 }, async (peer) => {
+    peer.send(frameType.headers, flag.endHeaders, 1, headBlock())
+    peer.sendMany(Array.from({ length: 500 }, () => [frameType.data, 0, 1, Uint8Array.of(97)] as const))
+    peer.sendMany(Array.from({ length: 500 }, () => [frameType.data, flag.padded, 1, Uint8Array.of(1, 97, 0)] as const))
+    peer.send(frameType.data, flag.padded | flag.endStream, 1, Uint8Array.of(1, 0))
+    await until(() => peer.text(1) === '1000')
   })
 })
 
