@@ -31,6 +31,11 @@ export function parseManifestFiles(entries: readonly FileEntry[]): {
   return problems.length > 0 ? { objects: [], problems } : { objects, problems }
 }
 
+/** As a sentence without its full stop, where there was no file behind the paths. */
+export function noManifestsIn(paths: readonly string[]): string {
+  return `There is no ${manifestExtensions.join(', ')} file in ${paths.join(', ')}`
+}
+
 /** Each load makes a config of the next version. */
 export function createManifestSource(
   files: Files,
@@ -42,7 +47,7 @@ export function createManifestSource(
 
   function read(entries: readonly FileEntry[]): Loaded {
     if (entries.length === 0) {
-      return { problems: [`There is no ${manifestExtensions.join(', ')} file in ${paths.join(', ')}.`] }
+      return { problems: [`${noManifestsIn(paths)}.`] }
     }
     const { objects, problems } = parseManifestFiles(entries)
     if (problems.length > 0) return { problems: problems.map(formatDiagnostic) }
