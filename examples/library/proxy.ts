@@ -1,5 +1,5 @@
 /*
- * The proxy alone, which opens no port: `node examples/library/proxy.ts` asks it for a redirect.
+ * The proxy alone, which opens no port: `npx node examples/library/proxy.ts` asks it for a redirect.
  * In a project that has installed the package, the imports are `from 'headgate'` and `from 'headgate/node'`.
  */
 import { parseProxyConfig } from '../../src/mod.ts'
