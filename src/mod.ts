@@ -1,7 +1,8 @@
 /**
  * The public door. What is exported here is what a program may build on; everything else may change.
  *
- * `headgate/node` (and `/bun`, `/deno`) have `serve()`, which brings the runtime along.
+ * `headgate/node` (and `/bun`, `/deno`) have `serve()` and a `createProxy()` that bring the runtime along; those here take
+ * one of your own.
  */
 export { parseProxyConfig, type ParsedConfig, type ProxyConfig, type WireConfig } from './config/proxy-config.ts'
 export type { ConfigIssue } from './config/issues.ts'

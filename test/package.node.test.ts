@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
@@ -30,8 +30,19 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const readJson = (path: string): unknown => JSON.parse(readFileSync(join(root, path), 'utf8'))
 const manifest = readJson('package.json') as Manifest
 
+const readmeProgram = /^```ts\n(.+?)^```$/ms.exec(readFileSync(join(root, 'README.md'), 'utf8'))![1]!
+
+const windows = process.platform === 'win32'
+
+function run(command: string, args: readonly string[], cwd: string, shell = false): string {
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8', shell })
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed:\n${stdout}${stderr}`)
+  return stdout
+}
+
 describe('the packed package', () => {
   let copy: string
+  let elsewhere: string
   let packed: readonly string[]
 
   beforeAll(() => {
@@ -45,17 +56,32 @@ describe('the packed package', () => {
           filter: (path) => !path.includes('node_modules'),
         })
     }
-    const { status, stdout, stderr } = spawnSync('npm', ['pack', '--dry-run', '--json', '--loglevel=error'], {
-      cwd: copy,
-      encoding: 'utf8',
-      shell: process.platform === 'win32',
-    })
-    if (status !== 0) throw new Error(`npm pack failed:\n${stdout}${stderr}`)
-    const reports = Object.values<{ files: readonly { readonly path: string }[] }>(JSON.parse(stdout))
-    packed = reports.flatMap((report) => report.files.map((file) => file.path))
+    elsewhere = mkdtempSync(join(tmpdir(), 'headgate-installed-'))
+    const stdout = run('npm', ['pack', '--json', '--loglevel=error', '--pack-destination', elsewhere], copy, windows)
+    const [report] = Object.values<{ filename: string; files: readonly { readonly path: string }[] }>(
+      JSON.parse(stdout),
+    )
+    packed = report!.files.map((file) => file.path)
+    install(report!.filename)
   }, 60_000)
 
-  afterAll(() => rmSync(copy, { recursive: true, force: true }))
+  /** As npm would, with what is there already in place of a registry. */
+  function install(tarball: string): void {
+    const home = join(elsewhere, 'node_modules', manifest.name)
+    mkdirSync(home, { recursive: true })
+    run('tar', ['-xzf', join(elsewhere, tarball), '-C', home, '--strip-components=1'], elsewhere)
+    for (const name of [...Object.keys(manifest.dependencies), '@types/node']) {
+      const link = join(elsewhere, 'node_modules', name)
+      mkdirSync(dirname(link), { recursive: true })
+      symlinkSync(join(root, 'node_modules', name), link, 'junction')
+    }
+    writeFileSync(join(elsewhere, 'package.json'), '{ "type": "module" }')
+    writeFileSync(join(elsewhere, 'program.ts'), readmeProgram)
+  }
+
+  afterAll(() => {
+    for (const folder of [copy, elsewhere]) rmSync(folder, { recursive: true, force: true })
+  })
 
   test('holds the built code with its types, the launcher, and nothing else', () => {
     expect(packed).toContain('dist/src/runtime.d.ts')
@@ -67,6 +93,24 @@ describe('the packed package', () => {
   test.each(Object.entries({ ...manifest.exports, ...manifest.bin }))('holds what %s points to', (_, path) => {
     expect(packed).toContain(path.replace(/^\.\//, ''))
   })
+
+  test('does, installed elsewhere, what the README says of it as a library', () => {
+    expect(run(process.execPath, ['program.ts'], elsewhere)).toBe('301 http://docs.example.com/docs/start\n')
+  })
+
+  test('has types, in a program that checks those of its libraries too', () => {
+    const tsc = join(root, 'node_modules/typescript/bin/tsc')
+    const flags = ['--noEmit', '--strict', '--target', 'esnext', '--module', 'nodenext', '--types', 'node']
+    expect(run(process.execPath, [tsc, ...flags, 'program.ts'], elsewhere)).toBe('')
+  }, 60_000)
+})
+
+test('the example of a library is the one in the README', () => {
+  const example = readFileSync(join(root, 'examples/library/proxy.ts'), 'utf8')
+  const installed = example
+    .replace('../../src/mod.ts', 'headgate')
+    .replace('../../adapters/node/serve.ts', 'headgate/node')
+  expect(installed).toContain(readmeProgram)
 })
 
 describe('what comes with an installed headgate', () => {

@@ -183,6 +183,50 @@ describe('a start is refused', () => {
     }
   })
 
+  describe('for an admin API that nobody could reach over TLS', () => {
+    const refusalOf = async (cert: string, key: string): Promise<readonly string[]> => {
+      const [adminTlsCert, adminTlsKey] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+      await writeFile(adminTlsCert, cert)
+      await writeFile(adminTlsKey, key)
+      return (await refusal({ adminTlsCert, adminTlsKey })).map((reason) => reason.replaceAll(folder, ''))
+    }
+    const issue = async (): Promise<{ cert: string; key: string }> =>
+      (await createTestAuthority()).issue([{ type: 'dns', value: 'localhost' }])
+    const pem = (label: string, text = 'MAAA'): string => `-----BEGIN ${label}-----\n${text}\n-----END ${label}-----\n`
+    const unusable = [expect.stringMatching(/^--admin-tls-cert and --admin-tls-key cannot be used: [^]+\.$/)]
+
+    test('of empty files', async () => {
+      expect(await refusalOf('', '')).toEqual([
+        '--admin-tls-cert: /cert.pem holds no certificate in PEM form.',
+        '--admin-tls-key: /key.pem holds no private key in PEM form.',
+      ])
+    })
+
+    test('of files taken for each other', async () => {
+      const { cert, key } = await issue()
+      expect(await refusalOf(key, cert)).toHaveLength(2)
+    })
+
+    test.each([pem('ENCRYPTED PRIVATE KEY'), pem('EC PRIVATE KEY', 'Proc-Type: 4,ENCRYPTED\nMAAA')])(
+      'of an encrypted key: %j',
+      async (key) => {
+        expect(await refusalOf((await issue()).cert, key)).toEqual([
+          '--admin-tls-key: /key.pem is encrypted: give a key without a passphrase.',
+        ])
+      },
+    )
+
+    test('of a key that belongs to another certificate', async () => {
+      expect(await refusalOf((await issue()).cert, (await issue()).key)).toEqual(unusable)
+    })
+
+    test('of PEM that holds nothing', async () => {
+      const { cert, key } = await issue()
+      expect(await refusalOf(pem('CERTIFICATE'), key)).toEqual(unusable)
+      expect(await refusalOf(cert, pem('PRIVATE KEY'))).toEqual(unusable)
+    })
+  })
+
   test.each(['listen', 'admin'] as const)(
     'for a busy port of --%s, which the message names; and nothing stays open',
     async (name) => {

@@ -1,4 +1,5 @@
 /** Dialling and listening over `node:net` and `node:tls`. */
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { connect as netConnect, createServer, isIP, type Server, type Socket as NodeSocket } from 'node:net'
 import {
   connect as tlsConnect,
@@ -15,6 +16,7 @@ import type {
   Socket,
   SocketError,
   TlsClientOptions,
+  TlsServerOptions,
 } from '../../src/runtime.ts'
 import { NetSocket, type OwnBuffer } from './net-socket.ts'
 import { socketError } from './socket-error.ts'
@@ -152,7 +154,16 @@ function peerOf({ remoteAddress, remotePort }: NodeSocket): string {
   return `${remoteAddress} ${remotePort}`
 }
 
-/** @returns rejects with a {@link SocketError}; code 'busy' for a port in use */
+/**
+ * What Deno never looks at, nor Node where a certificate and a key differ in kind: every client would fail.
+ * After the runtime's own look, since Node asks the terminal for the passphrase of a key.
+ */
+function checkPair({ cert, key }: TlsServerOptions): void {
+  if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
+    throw new Error('the private key is not the one of the certificate')
+}
+
+/** @returns rejects with a {@link SocketError}; code 'busy' for a port in use, 'tls' for a certificate or key of no use */
 export function listen(
   at: Address,
   options: ListenOptions,
@@ -163,24 +174,31 @@ export function listen(
     const { tls } = options
     const settings = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs }
     const shaking = new Handshakes()
-    const server: Server = tls
-      ? createTlsServer(
-          {
-            ...settings,
-            cert: tls.cert,
-            key: tls.key,
-            minVersion: 'TLSv1.2',
-            handshakeTimeout: handshakeTimeoutMs,
-            ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
-          },
-          (socket) => {
-            shaking.over(socket)
-            accept(new NetSocket(socket, undefined, dial.reclaim))
-          },
-        )
-      : createServer(settings, (socket) =>
-          accept(dial.wrap?.(socket, 'accepted') ?? new NetSocket(socket, undefined, dial.reclaim)),
-        )
+    let server: Server
+    try {
+      server = tls
+        ? createTlsServer(
+            {
+              ...settings,
+              cert: tls.cert,
+              key: tls.key,
+              minVersion: 'TLSv1.2',
+              handshakeTimeout: handshakeTimeoutMs,
+              ...(tls.alpn ? { ALPNProtocols: [...tls.alpn] } : {}),
+            },
+            (socket) => {
+              shaking.over(socket)
+              accept(new NetSocket(socket, undefined, dial.reclaim))
+            },
+          )
+        : createServer(settings, (socket) =>
+            accept(dial.wrap?.(socket, 'accepted') ?? new NetSocket(socket, undefined, dial.reclaim)),
+          )
+      if (tls) checkPair(tls)
+    } catch (error) {
+      reject({ code: 'tls', message: (error as Error).message })
+      return
+    }
     server.once('error', (error) => reject(socketError(error)))
     server.listen({ host: at.host, port: at.port, backlog: options.backlog ?? 4096 }, () => {
       server.removeAllListeners('error')

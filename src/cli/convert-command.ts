@@ -4,7 +4,7 @@ import { toWire } from '../config/to-wire.ts'
 import { convert } from '../gateway/convert.ts'
 import { formatDiagnostic, type Diagnostic } from '../gateway/diagnostics.ts'
 import type { FileEntry, Files } from '../runtime.ts'
-import { parseManifestFiles, readManifestFiles } from '../sources/manifests.ts'
+import { noManifestsIn, parseManifestFiles, readManifestFiles } from '../sources/manifests.ts'
 import { exitCodes, type Io } from './io.ts'
 import { complain } from './serve.ts'
 
@@ -30,6 +30,7 @@ export async function convertCommand(
     complain(io, [`The manifests cannot be read: ${(error as Error).message}`])
     return exitCodes.failed
   }
+  if (entries.length === 0) report([{ level: 'warning', message: noManifestsIn(paths) }], io)
   const { objects, problems } = parseManifestFiles(entries)
   if (problems.length > 0) {
     report(problems, io)

@@ -17,6 +17,8 @@ export async function bind(
   try {
     return await listenFor(server, runtime, address, options)
   } catch (error) {
+    const { code, message } = error as SocketError
+    if (code === 'tls') throw new StartRefusal([`--admin-tls-cert and --admin-tls-key cannot be used: ${message}.`])
     throw new StartRefusal([explainBindError(error as SocketError, address, option)])
   }
 }

@@ -21,6 +21,14 @@ export async function readAdminTls(options: Options, { files }: Runtime): Promis
   if (adminTlsCert === undefined || adminTlsKey === undefined) return undefined
   const cert = await readOperatorFile(files, adminTlsCert, '--admin-tls-cert')
   const key = await readOperatorFile(files, adminTlsKey, '--admin-tls-key')
+  const reasons: string[] = []
+  if (!cert.includes('-----BEGIN CERTIFICATE-----'))
+    reasons.push(`--admin-tls-cert: ${adminTlsCert} holds no certificate in PEM form.`)
+  if (!/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/.test(key))
+    reasons.push(`--admin-tls-key: ${adminTlsKey} holds no private key in PEM form.`)
+  else if (/-----BEGIN ENCRYPTED |^Proc-Type: 4,ENCRYPTED/m.test(key))
+    reasons.push(`--admin-tls-key: ${adminTlsKey} is encrypted: give a key without a passphrase.`)
+  if (reasons.length > 0) throw new StartRefusal(reasons)
   return { cert, key }
 }
 

@@ -18,6 +18,7 @@ import { silentLog, type Log } from '../telemetry.ts'
 import { createTimers, type Timers } from '../timers.ts'
 import { createClientPolicy } from './client-facts.ts'
 import type { ProxyContext } from './context.ts'
+import { genuineResponse } from './genuine-response.ts'
 import { createMirrors, defaultMirrorLimits, type MirrorLimits, type MirrorStats } from './mirror.ts'
 import type { RequestRecord } from './record.ts'
 import { toResponse } from './respond.ts'
@@ -57,8 +58,8 @@ export interface Proxy {
   /**
    * Serves a request. Never rejects for anything that a client, config or backend can do.
    *
-   * A request without its {@link Exchange} (library use) is a stranger's whose address nobody knows. When it is over,
-   * nobody says, so it leaves no record and is not counted.
+   * A request without its {@link Exchange} (library use) is a stranger's whose address nobody knows. It is answered with
+   * a platform Response. When it is over, nobody says, so it leaves no record and is not counted.
    */
   readonly fetch: Handler
   /** Compiles and swaps in a config, then drains the pools that it no longer names. Never throws. */
@@ -113,13 +114,16 @@ export function createProxy(options: ProxyOptions): Proxy {
       try {
         own = asEngineRequest(request)
       } catch {
-        return toResponse({ kind: 'bad-request', status: 400, reason: 'not an http or https URL' }, request)
+        const answer = toResponse({ kind: 'bad-request', status: 400, reason: 'not an http or https URL' }, request)
+        return exchange ? answer : genuineResponse(answer)
       }
       const transaction = new Transaction(context, active, own, exchange, exchange ? undefined : request.signal)
-      if (exchange) {
-        stats.inFlight++
-        exchange.onFinish((outcome) => transaction.finished(outcome))
+      if (!exchange) {
+        const answer = transaction.run()
+        return answer instanceof Promise ? answer.then(genuineResponse) : genuineResponse(answer)
       }
+      stats.inFlight++
+      exchange.onFinish((outcome) => transaction.finished(outcome))
       return transaction.run()
     },
     apply(config) {

@@ -31,6 +31,11 @@ export function parseManifestFiles(entries: readonly FileEntry[]): {
   return problems.length > 0 ? { objects: [], problems } : { objects, problems }
 }
 
+/** As a sentence without its full stop, where there was no file behind the paths. */
+export function noManifestsIn(paths: readonly string[]): string {
+  return `There is no ${manifestExtensions.join(', ')} file in ${paths.join(', ')}`
+}
+
 /** Each load makes a config of the next version. */
 export function createManifestSource(
   files: Files,
@@ -38,14 +43,24 @@ export function createManifestSource(
   options: Omit<ConvertOptions, 'version'>,
 ): Source {
   let version = 0
+  let served: readonly FileEntry[] = []
   const unlessSame = rememberLast()
 
   function read(entries: readonly FileEntry[]): Loaded {
     if (entries.length === 0) {
-      return { problems: [`There is no ${manifestExtensions.join(', ')} file in ${paths.join(', ')}.`] }
+      return { problems: [`${noManifestsIn(paths)}.`] }
     }
+    const emptied = entries.filter(
+      ({ path, text }) => text === '' && served.some((each) => each.path === path && each.text),
+    )
+    // Whoever writes a file empties it first, as a rule: what it held is not given up for that.
+    if (emptied.length > 0)
+      return {
+        problems: emptied.map(({ path }) => `${path} has become empty; delete it if nothing of it is to be served.`),
+      }
     const { objects, problems } = parseManifestFiles(entries)
     if (problems.length > 0) return { problems: problems.map(formatDiagnostic) }
+    served = entries
     const { config, diagnostics } = convert(objects, { ...options, version: ++version })
     return { config, findings: diagnostics.map(findingOf) }
   }

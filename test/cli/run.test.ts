@@ -330,6 +330,14 @@ spec: { ports: [{ port: 80 }] }
     expect(err).toMatch(message)
   })
 
+  test('says that a folder has no manifests: a warning, which --strict lets pass', async () => {
+    const { exitCode, out, err } = await runCommand(['convert', 'empty', '--strict'], {
+      files: { 'empty/notes.txt': '' },
+    })
+    expect([exitCode, err]).toEqual([0, 'warning: There is no .yaml, .yml, .json file in empty.\n'])
+    expect(JSON.parse(out)).toMatchObject({ rules: [] })
+  })
+
   test('only the Gateways of a class, where one is named', async () => {
     const { out } = await runCommand(['convert', 'good.yaml', '--gateway-class', 'other'], { files })
     expect(JSON.parse(out)).toMatchObject({ rules: [] })

@@ -40,6 +40,20 @@ describe('manifests', () => {
     expect([first.config?.version, second.config?.version]).toEqual([1, 2])
   })
 
+  test('a file that has become empty may be in the middle of being written: what it held is not given up', async () => {
+    const files = createMemoryFiles({ 'd/a.yaml': gateway, 'd/b.yaml': route, 'd/c.yaml': '' })
+    const source = createManifestSource(files, ['d'], {})
+    expect((await source.load()).config?.rules).toHaveLength(1)
+    files.texts.set('d/b.yaml', '')
+    expect(await source.load()).toEqual({
+      problems: ['d/b.yaml has become empty; delete it if nothing of it is to be served.'],
+    })
+    files.texts.set('d/b.yaml', `${route}# again\n`)
+    expect((await source.load()).config?.rules).toHaveLength(1)
+    files.texts.delete('d/b.yaml')
+    expect((await source.load()).config?.rules).toEqual([])
+  })
+
   test('a bad object is a finding; the rest is served', async () => {
     const files = createMemoryFiles({ 'a.yaml': `${gateway}---\nkind: HTTPRoute\n---${route}` })
     const { config, findings } = await createManifestSource(files, ['a.yaml'], {}).load()
