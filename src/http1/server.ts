@@ -5,10 +5,11 @@
  * handler gets a lazily read Request and its {@link Exchange}, and answers with any Response, at once or later.
  */
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
-import { kind } from '../http/head.ts'
+import { kind, type Head } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
 import { asEngineResponse, createResponse, type EngineResponse } from '../http/response.ts'
+import { trailersOfRequest } from '../http/trailers.ts'
 import { joinRawStreams } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketError, SocketEvents } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
@@ -621,6 +622,10 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     if (this.phase === 'closed') return
     if (reason) this.socket.destroy(reason)
     this.clientLeft()
+  }
+
+  acceptTrailers(received: Head): Head {
+    return trailersOfRequest(received)
   }
 
   latin1(bytes: Uint8Array, start: number, end: number): string {

@@ -11,6 +11,7 @@ import { kind, type Head } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
 import { asEngineResponse, createResponse, responseOf, type EngineResponse } from '../http/response.ts'
+import { trailersOfRequest } from '../http/trailers.ts'
 import { joinBodies } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketEvents } from '../runtime.ts'
 import { StreamExchange, type ExchangeOptions } from './exchange.ts'
@@ -328,6 +329,10 @@ class ServerStream implements StreamUser {
     this.pendingText = head.serialize(dropped) + framing
     if (bodiless) body?.cancel()
     stream.send(bodiless ? undefined : body)
+  }
+
+  acceptTrailers(received: Head): Head {
+    return trailersOfRequest(received)
   }
 
   writeHead(ended: boolean): void {
