@@ -61,7 +61,7 @@ function publicText(error: ProxyError): string {
       return error.reason
     case 'upstream':
       if (unanswered(error)) return 'gateway timeout'
-      return error.phase === 'head' || error.phase === 'body'
+      return error.cause === 'malformed' && (error.phase === 'head' || error.phase === 'body')
         ? 'invalid answer from the backend'
         : 'backend unavailable'
     case 'filter-failed':
