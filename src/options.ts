@@ -430,7 +430,7 @@ export const optionTable = {
   accessLogSampling: one('Logs and metrics', {
     flag: 'access-log-sampling',
     argument: 'RATE',
-    help: 'The share of requests that is logged, from 0 to 1; those answered 5xx always are.',
+    help: 'The share of requests that is logged, from 0 to 1; those answered 5xx, or cut off by us, always are.',
     read: share,
     fallback: 1,
     predecessor: { name: 'PROXY_ACCESS_LOG_SAMPLING_RATE', read: clampedShare },

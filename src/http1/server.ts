@@ -39,7 +39,7 @@ export interface Http1Server {
   readonly connections: ReadonlySet<{ destroy(): void }>
   /** Closes idle connections, and each other one after the answer it is at. */
   drain(): void
-  /** Ends every connection at once. */
+  /** Ends every connection at once; what was in flight ends as `cut-off`. */
   destroy(): void
 }
 
@@ -61,7 +61,7 @@ export function createHttp1Server(options: Http1ServerOptions): Http1Server {
       for (const connection of connections) connection.closeWhenIdle()
     },
     destroy() {
-      for (const connection of connections) connection.destroy()
+      for (const connection of connections) connection.cutOff()
     },
   }
 }
@@ -75,6 +75,8 @@ interface Shared {
 
 /** Kinds of response field that are this hop's own business. */
 const hopByHop = kind.connection | kind.transferEncoding | kind.hopByHop | kind.te | kind.upgrade
+
+const gone: ProxyError = { kind: 'downstream-gone' }
 
 type Phase = 'idle' | 'head' | 'exchange' | 'drain' | 'linger' | 'raw' | 'closed'
 
@@ -102,6 +104,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   private peerEnded = false
   private drained = 0
   private sentBefore = 0
+  /** How exchanges end with the connection. */
+  private ending: ProxyError = gone
 
   constructor(socket: Socket, options: Http1ServerOptions, shared: Shared) {
     this.socket = socket
@@ -404,7 +408,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   private switchProtocols(exchange: ServerExchange, response: EngineResponse): void {
     const { upgrade } = response
     if (!upgrade || exchange.upgrade === undefined) {
-      upgrade?.outgoing.fail({ kind: 'downstream-gone' })
+      upgrade?.outgoing.fail(gone)
       exchange.answered = false
       this.handlerFailed(
         exchange,
@@ -428,7 +432,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       onClose: (bytesReceived, bytesSent, error) => {
         this.shared.connections.delete(this)
         this.phase = 'closed'
-        exchange.finish({ status: 101, bytesReceived, bytesSent, ...(error ? { error } : {}) })
+        const why = this.ending === gone ? error : this.ending
+        exchange.finish({ status: 101, bytesReceived, bytesSent, ...(why ? { error: why } : {}) })
       },
     })
     this.raw = raw
@@ -588,30 +593,35 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     }
   }
 
-  /** The client went away, or may as well have. */
+  /** The client went away, or may as well have, or was cut off. */
   private clientLeft(): void {
-    const gone: ProxyError = { kind: 'downstream-gone' }
-    const { exchange, body } = this
+    const { exchange, body, ending } = this
     this.phase = 'closed'
     this.exchange = undefined
     this.timers.remove(this.timer)
     this.shared.connections.delete(this)
-    body?.break(gone)
-    this.writer.stop(gone)
+    body?.break(ending)
+    this.writer.stop(ending)
     this.socket.destroy()
     if (exchange) {
-      exchange.abort(gone)
+      exchange.abort(ending)
       exchange.finish({
         status: exchange.answered ? exchange.status : 0,
         bytesReceived: exchange.body?.received ?? 0,
         bytesSent: this.writer.sent,
-        error: exchange.error ?? gone,
+        error: exchange.error ?? ending,
       })
     }
   }
 
   closeWhenIdle(): void {
     if (this.phase === 'idle') this.linger()
+  }
+
+  /** Nobody waits for it any more. */
+  cutOff(): void {
+    this.ending = { kind: 'cut-off' }
+    this.destroy()
   }
 
   destroy(reason?: 'reset'): void {
@@ -653,7 +663,7 @@ function discard(response: Response): void {
   try {
     const own = asEngineResponse(response)
     own.holder.take()?.cancel()
-    own.upgrade?.outgoing.fail({ kind: 'downstream-gone' })
+    own.upgrade?.outgoing.fail(gone)
   } catch {
     // Not a Response that could have been sent; nothing is held by it.
   }

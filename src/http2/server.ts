@@ -46,7 +46,7 @@ export interface Http2Server {
   readonly connections: ReadonlySet<{ destroy(): void }>
   /** Tells every client to go elsewhere (GOAWAY), and closes each connection when its last exchange is over. */
   drain(): void
-  /** Ends every connection at once. */
+  /** Ends every connection at once; what was in flight ends as `cut-off`. */
   destroy(): void
 }
 
@@ -68,7 +68,7 @@ export function createHttp2Server(options: Http2ServerOptions): Http2Server {
       for (const connection of connections) connection.session.drainStreams()
     },
     destroy() {
-      for (const connection of connections) connection.destroy()
+      for (const connection of connections) connection.cutOff()
     },
   }
 }
@@ -91,6 +91,8 @@ class ServerConnection implements SessionUser {
   readonly options: Http2ServerOptions
   /** Exchanges whose stream is open or whose handler has not answered. */
   running = 0
+  /** How exchanges end with the connection. */
+  private ending: ProxyError = gone
   private readonly shared: Shared
 
   constructor(socket: Socket, options: Http2ServerOptions, shared: Shared) {
@@ -113,7 +115,7 @@ class ServerConnection implements SessionUser {
   }
 
   errorOf(): ProxyError {
-    return gone
+    return this.ending
   }
 
   ready(): void {}
@@ -134,6 +136,12 @@ class ServerConnection implements SessionUser {
 
   over(): void {
     this.shared.connections.delete(this)
+  }
+
+  /** Nobody waits for it any more. */
+  cutOff(): void {
+    this.ending = { kind: 'cut-off' }
+    this.destroy()
   }
 
   destroy(): void {
@@ -417,7 +425,7 @@ class ServerStream implements StreamUser {
     if (!this.handling) this.connection.running--
     if (!error) return
     const { exchange } = this
-    exchange?.abort(gone)
+    exchange?.abort(error.kind === 'cut-off' ? error : gone)
     this.finish(error)
   }
 

@@ -27,6 +27,8 @@ export function statusOf(error: ProxyError): number {
       return 504
     case 'downstream-gone':
       return 499
+    case 'cut-off':
+      return 503
   }
 }
 

@@ -458,6 +458,21 @@ describe('an upgrade through the pass', () => {
     await until(() => engine.server.connections.size === 0)
   })
 
+  test('one that we cut off ends as that', async () => {
+    await using backend = await startWireServer(async (wire) => {
+      await wire.until('\r\n\r\n')
+      wire.send('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n')
+    })
+    await using engine = await pass(backend.address)
+    const wire = await dial(engine.address)
+    wire.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n')
+    await wire.until('\r\n\r\n')
+    engine.server.destroy()
+    await wire.ended
+    await until(() => engine.outcomes.length === 1)
+    expect(engine.outcomes).toMatchObject([{ status: 101, error: { kind: 'cut-off' } }])
+  })
+
   test('16 MiB each way at once, with a slow reader', patient, async () => {
     const bytes = 16 << 20
     const backendCheck = checkPattern()
