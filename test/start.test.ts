@@ -440,10 +440,11 @@ describe('a drain', () => {
   test.each([
     [
       'over HTTP/1.1',
-      (port: number): void =>
-        void connect(port, '127.0.0.1')
+      async (port: number): Promise<void> => {
+        connect(port, '127.0.0.1')
           .on('error', () => {})
-          .write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'),
+          .write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+      },
     ],
     [
       'over HTTP/2',
