@@ -316,6 +316,14 @@ export const optionTable = {
     fallback: minute,
     fallbackText: '1m',
   }),
+  halfClosedTimeoutMs: one('Requests', {
+    flag: 'half-close-timeout',
+    argument: 'DURATION',
+    help: 'How long a client that has ended its side behind a whole HTTP/1.1 request is waited for while there is nothing to send to it.',
+    read: duration(50),
+    fallback: 30 * second,
+    fallbackText: '30s',
+  }),
   upgradeTimeoutMs: one('Requests', {
     flag: 'upgrade-timeout',
     argument: 'DURATION',

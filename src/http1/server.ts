@@ -316,7 +316,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       if (phase === 'drain') this.linger()
       else this.clientLeft()
     } else if (phase === 'exchange' && !this.writer.unflushed) {
-      // A whole request has come. Some clients half-close and wait, others have died: silence will tell.
+      // A whole request has come. Some clients half-close and wait, others have died: the next write will tell, and
+      // where there is none the backend must not work for nobody without an end.
       this.sentBefore = this.writer.sent
       this.timers.arm(this.timer, this.limits.halfClosedTimeoutMs)
     }
