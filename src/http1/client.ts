@@ -273,7 +273,12 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       this.cancelUnsent()
       this.keepAlive = false
     }
-    if (this.exchange?.upgrade !== undefined) this.timers.disarm(this.sendTimer)
+    if (this.exchange?.upgrade !== undefined) {
+      this.timers.disarm(this.sendTimer)
+      // There are servers that take what follows an Upgrade for the new protocol, though they decline it: nobody else's
+      // request may stand behind this body.
+      if (this.bodyBegun) this.keepAlive = false
+    }
     const observer = this.observer!
     this.observer = undefined
     observer.responded(responseOf(head.status, head.reason, head.head, body))

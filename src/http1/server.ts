@@ -408,7 +408,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
 
   private switchProtocols(exchange: ServerExchange, response: EngineResponse): void {
     const { upgrade } = response
-    if (!upgrade || exchange.upgrade === undefined) {
+    // What is left of a body could not be told from the new protocol.
+    if (!upgrade || exchange.upgrade === undefined || exchange.body?.done === false) {
       upgrade?.outgoing.fail(gone)
       exchange.answered = false
       this.handlerFailed(
@@ -434,7 +435,12 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
         this.shared.connections.delete(this)
         this.phase = 'closed'
         const why = this.ending === gone ? error : this.ending
-        exchange.finish({ status: 101, bytesReceived, bytesSent, ...(why ? { error: why } : {}) })
+        exchange.finish({
+          status: 101,
+          bytesReceived: bytesReceived + (exchange.body?.received ?? 0),
+          bytesSent,
+          ...(why ? { error: why } : {}),
+        })
       },
     })
     this.raw = raw
