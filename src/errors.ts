@@ -38,6 +38,8 @@ export type ProxyError =
   | { readonly kind: 'timeout'; readonly limit: 'request' | 'backendRequest'; readonly timeoutMs: number }
   /** The client left; there is nobody to tell. */
   | { readonly kind: 'downstream-gone' }
+  /** We ended the connection below it: a stop waits no longer, or a connection to the edge is given up. */
+  | { readonly kind: 'cut-off' }
 
 /** Carries a {@link ProxyError} through promises. */
 export class ProxyFailure extends Error {
@@ -72,6 +74,8 @@ export function describeError(error: ProxyError): string {
       return `${error.limit} timeout after ${error.timeoutMs} ms`
     case 'downstream-gone':
       return 'client left'
+    case 'cut-off':
+      return 'cut off by us'
   }
 }
 

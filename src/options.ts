@@ -319,6 +319,14 @@ export const optionTable = {
     fallback: minute,
     fallbackText: '1m',
   }),
+  halfClosedTimeoutMs: one('Requests', {
+    flag: 'half-close-timeout',
+    argument: 'DURATION',
+    help: 'How long a client that has ended its side behind a whole HTTP/1.1 request, and to which there is nothing to send, is waited for before it counts as gone.',
+    read: duration(50),
+    fallback: second,
+    fallbackText: '1s',
+  }),
   upgradeTimeoutMs: one('Requests', {
     flag: 'upgrade-timeout',
     argument: 'DURATION',
@@ -436,7 +444,7 @@ export const optionTable = {
   accessLogSampling: one('Logs and metrics', {
     flag: 'access-log-sampling',
     argument: 'RATE',
-    help: 'The share of requests that is logged, from 0 to 1; those answered 5xx always are.',
+    help: 'The share of requests that is logged, from 0 to 1; those answered 5xx, or cut off by us, always are.',
     read: share,
     fallback: 1,
     predecessor: { name: 'PROXY_ACCESS_LOG_SAMPLING_RATE', read: clampedShare },

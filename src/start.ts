@@ -384,6 +384,7 @@ function http1LimitsOf(options: Options): Http1Limits {
     idleTimeoutMs: options.idleTimeoutMs,
     bodyStallTimeoutMs: options.stallTimeoutMs,
     writeStallTimeoutMs: options.stallTimeoutMs,
+    halfClosedTimeoutMs: options.halfClosedTimeoutMs,
     upgradeIdleTimeoutMs: options.upgradeIdleTimeoutMs,
   }
 }

@@ -508,6 +508,37 @@ describe('a drain', () => {
     await slow.close()
   })
 
+  test.each([
+    [
+      'over HTTP/1.1',
+      async (port: number): Promise<void> => {
+        connect(port, '127.0.0.1')
+          .on('error', () => {})
+          .write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+      },
+    ],
+    [
+      'over HTTP/2',
+      async (port: number): Promise<void> => {
+        const socket = await runtime.connect({ host: '127.0.0.1', port }, { timeoutMs: 5_000 })
+        void clientOn(socket, createTimers(runtime.clock))
+          .send(requestFor('/'), {})
+          .catch(() => {})
+      },
+    ],
+  ])('what it cuts off %s is no client that left, and is logged whatever the sampling', async (_, send) => {
+    const slow = await startSlowBackend()
+    const service = await serve({ gracePeriodMs: 50, accessLog: true, accessLogSampling: 0 })
+    await push(service, configTo(slow.port))
+    await send(service.entries[0]!.address.port)
+    await slow.asked
+    expect(await service.stop()).toBe(false)
+    expect(service.accessLog.map((line) => JSON.parse(line))).toMatchObject([
+      { status: 0, flags: 'F', error: 'cut off by us', attempts: 1 },
+    ])
+    await slow.close()
+  })
+
   test('can be cut short', async () => {
     const slow = await startSlowBackend()
     const service = await serve({ gracePeriodMs: 3_600_000 })

@@ -5,7 +5,7 @@
  * that it made, and `trailersOf` reads those of a message whose stream has been read to its end.
  */
 import type { Field } from '../runtime.ts'
-import { headOf, type Head } from './head.ts'
+import { classify, headOf, kind, type Head } from './head.ts'
 
 /** By stream: the trailers, a promise of them, or the stream whose trailers they are. */
 const kept = new WeakMap<ReadableStream, Head | Promise<Head> | ReadableStream>()
@@ -44,7 +44,7 @@ export function setTrailers(message: Request | Response, fields: Iterable<Field>
 }
 
 /** Fields that must not be sent or merged as trailers: framing, routing, authentication, and control. RFC 9110 section 6.5.1. */
-export const forbiddenTrailers: readonly string[] = [
+const forbidden: readonly string[] = [
   'authorization',
   'cache-control',
   'connection',
@@ -68,3 +68,18 @@ export const forbiddenTrailers: readonly string[] = [
   'upgrade',
   'www-authenticate',
 ]
+
+/** What a peer says of the client and of the way here: by their own definitions none of it comes at an end. */
+const claims = kind.forwarded | kind.cloudflare | kind.via
+
+/** Those of a request that came, without what may not stand among them, nor reach a backend past the trust policy. */
+export function trailersOfRequest(received: Head): Head {
+  if ((received.kinds & claims) === 0) return trailersOfResponse(received)
+  const claimed = received.fields().filter(([name]) => (classify(name, 0, name.length) & claims) !== 0)
+  return received.edit({ removed: [...forbidden, ...claimed.map(([name]) => name.toLowerCase())], added: [] })
+}
+
+/** Those of an answer that came, without what may not stand among them. */
+export function trailersOfResponse(received: Head): Head {
+  return received.edit({ removed: forbidden, added: [] })
+}

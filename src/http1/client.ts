@@ -3,11 +3,12 @@
  */
 import { ProxyFailure, type ProxyError } from '../errors.ts'
 import type { Body } from '../http/body.ts'
-import { kind } from '../http/head.ts'
+import { kind, type Head } from '../http/head.ts'
 import { asEngineRequest, engineRequest, type EngineRequest } from '../http/request.ts'
 import { isAuthority, isTarget, isToken } from '../http/fields.ts'
 import { responseOf } from '../http/response.ts'
 import { ofClientConnection, type SendOptions } from '../http/send.ts'
+import { trailersOfResponse } from '../http/trailers.ts'
 import type { RawStream } from '../http/upgrade.ts'
 import type { Exchange, Socket, SocketError, SocketEvents } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
@@ -272,7 +273,12 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       this.cancelUnsent()
       this.keepAlive = false
     }
-    if (this.exchange?.upgrade !== undefined) this.timers.disarm(this.sendTimer)
+    if (this.exchange?.upgrade !== undefined) {
+      this.timers.disarm(this.sendTimer)
+      // There are servers that take what follows an Upgrade for the new protocol, though they decline it: nobody else's
+      // request may stand behind this body.
+      if (this.bodyBegun) this.keepAlive = false
+    }
     const observer = this.observer!
     this.observer = undefined
     observer.responded(responseOf(head.status, head.reason, head.head, body))
@@ -442,6 +448,10 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
     if (this.closed) return
     this.closed = true
     this.options.onClose(this)
+  }
+
+  acceptTrailers(received: Head): Head {
+    return trailersOfResponse(received)
   }
 
   latin1(bytes: Uint8Array, start: number, end: number): string {

@@ -8,7 +8,6 @@ import type { ProxyError } from '../errors.ts'
 import { discardingSink, type Body, type BodySink } from '../http/body.ts'
 import { isBlank, valueTable } from '../http/fields.ts'
 import { type Head, parseFields } from '../http/head.ts'
-import { forbiddenTrailers } from '../http/trailers.ts'
 import type { Http1Limits } from './limits.ts'
 import type { Framing } from './parse.ts'
 
@@ -19,6 +18,8 @@ export interface BodyOwner {
   bodyWanted(body: IncomingBody): void
   /** The consumer has left. */
   bodyCancelled(body: IncomingBody): void
+  /** What may be handed on of the trailers that came. */
+  acceptTrailers(received: Head): Head
   latin1(bytes: Uint8Array, start: number, end: number): string
 }
 
@@ -232,7 +233,7 @@ export class IncomingBody implements Body {
         const { maxFieldLines, maxFieldLineBytes } = this.owner.limits
         const trailers = parseFields(text, 0, text.length - 2, maxFieldLines, maxFieldLineBytes)
         if (typeof trailers === 'string') return this.broken('malformed trailer section', at)
-        this.finish(trailers.edit({ removed: forbiddenTrailers, added: [] }))
+        this.finish(this.owner.acceptTrailers(trailers))
         return at
       }
       if (!text.endsWith('\r\n')) return this.broken('a line must end in CR LF', at)

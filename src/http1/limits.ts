@@ -24,7 +24,7 @@ export interface Http1Limits {
   readonly maxDrainBytes: number
   /** The same in time. */
   readonly drainTimeoutMs: number
-  /** How long a client that has sent its FIN is waited for while nothing can be written to it. */
+  /** How long a client that has sent its FIN behind a whole request is kept while there is nothing to write to it. */
   readonly halfClosedTimeoutMs: number
   /** From a request for an upgrade to the head of its answer. */
   readonly upgradeTimeoutMs: number
@@ -44,7 +44,7 @@ export const defaultHttp1Limits: Http1Limits = {
   writeStallTimeoutMs: 60_000,
   maxDrainBytes: 1 << 20,
   drainTimeoutMs: 5_000,
-  halfClosedTimeoutMs: 500,
+  halfClosedTimeoutMs: 1_000,
   upgradeTimeoutMs: 30_000,
   upgradeIdleTimeoutMs: Infinity,
 }

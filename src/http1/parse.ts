@@ -113,8 +113,7 @@ function factsOf(fields: Head, minorVersion: 0 | 1): RequestFacts | BadRequest {
     if (connection.close) keepAlive = false
     else if (minorVersion === 0) keepAlive = connection.keepAlive
     if (connection.named.length > 0) head = head.edit({ removed: connection.named, added: [] })
-    // With a body, the first byte of the new protocol could be told from the body's by its end alone.
-    if (connection.upgrade && minorVersion === 1 && bodyLength === 0) upgrade = upgradeOf(head)
+    if (connection.upgrade && minorVersion === 1) upgrade = upgradeOf(head)
   }
 
   let awaitsContinue = false

@@ -5,10 +5,11 @@
  * handler gets a lazily read Request and its {@link Exchange}, and answers with any Response, at once or later.
  */
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
-import { kind } from '../http/head.ts'
+import { kind, type Head } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
 import { asEngineResponse, createResponse, type EngineResponse, discard } from '../http/response.ts'
+import { trailersOfRequest } from '../http/trailers.ts'
 import { joinRawStreams } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketError, SocketEvents } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
@@ -38,7 +39,7 @@ export interface Http1Server {
   readonly connections: ReadonlySet<{ destroy(): void }>
   /** Closes idle connections, and each other one after the answer it is at. */
   drain(): void
-  /** Ends every connection at once. */
+  /** Ends every connection at once; what was in flight ends as `cut-off`. */
   destroy(): void
 }
 
@@ -60,7 +61,7 @@ export function createHttp1Server(options: Http1ServerOptions): Http1Server {
       for (const connection of connections) connection.closeWhenIdle()
     },
     destroy() {
-      for (const connection of connections) connection.destroy()
+      for (const connection of connections) connection.cutOff()
     },
   }
 }
@@ -74,6 +75,8 @@ interface Shared {
 
 /** Kinds of response field that are this hop's own business. */
 const hopByHop = kind.connection | kind.transferEncoding | kind.hopByHop | kind.te | kind.upgrade
+
+const gone: ProxyError = { kind: 'downstream-gone' }
 
 type Phase = 'idle' | 'head' | 'exchange' | 'drain' | 'linger' | 'raw' | 'closed'
 
@@ -101,6 +104,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
   private peerEnded = false
   private drained = 0
   private sentBefore = 0
+  /** How exchanges end with the connection. */
+  private ending: ProxyError = gone
 
   constructor(socket: Socket, options: Http1ServerOptions, shared: Shared) {
     this.socket = socket
@@ -311,7 +316,8 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       if (phase === 'drain') this.linger()
       else this.clientLeft()
     } else if (phase === 'exchange' && !this.writer.unflushed) {
-      // A whole request has come. Some clients half-close and wait, others have died: silence will tell.
+      // A whole request has come. Some clients half-close and wait, others have died: the next write will tell, and
+      // where there is none the backend must not work for nobody without an end.
       this.sentBefore = this.writer.sent
       this.timers.arm(this.timer, this.limits.halfClosedTimeoutMs)
     }
@@ -403,8 +409,9 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
 
   private switchProtocols(exchange: ServerExchange, response: EngineResponse): void {
     const { upgrade } = response
-    if (!upgrade || exchange.upgrade === undefined) {
-      upgrade?.outgoing.fail({ kind: 'downstream-gone' })
+    // What is left of a body could not be told from the new protocol.
+    if (!upgrade || exchange.upgrade === undefined || exchange.body?.done === false) {
+      upgrade?.outgoing.fail(gone)
       exchange.answered = false
       this.handlerFailed(
         exchange,
@@ -428,7 +435,13 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       onClose: (bytesReceived, bytesSent, error) => {
         this.shared.connections.delete(this)
         this.phase = 'closed'
-        exchange.finish({ status: 101, bytesReceived, bytesSent, ...(error ? { error } : {}) })
+        const why = this.ending === gone ? error : this.ending
+        exchange.finish({
+          status: 101,
+          bytesReceived: bytesReceived + (exchange.body?.received ?? 0),
+          bytesSent,
+          ...(why ? { error: why } : {}),
+        })
       },
     })
     this.raw = raw
@@ -588,30 +601,35 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     }
   }
 
-  /** The client went away, or may as well have. */
+  /** The client went away, or may as well have, or was cut off. */
   private clientLeft(): void {
-    const gone: ProxyError = { kind: 'downstream-gone' }
-    const { exchange, body } = this
+    const { exchange, body, ending } = this
     this.phase = 'closed'
     this.exchange = undefined
     this.timers.remove(this.timer)
     this.shared.connections.delete(this)
-    body?.break(gone)
-    this.writer.stop(gone)
+    body?.break(ending)
+    this.writer.stop(ending)
     this.socket.destroy()
     if (exchange) {
-      exchange.abort(gone)
+      exchange.abort(ending)
       exchange.finish({
         status: exchange.answered ? exchange.status : 0,
         bytesReceived: exchange.body?.received ?? 0,
         bytesSent: this.writer.sent,
-        error: exchange.error ?? gone,
+        error: exchange.error ?? ending,
       })
     }
   }
 
   closeWhenIdle(): void {
     if (this.phase === 'idle') this.linger()
+  }
+
+  /** Nobody waits for it any more. */
+  cutOff(): void {
+    this.ending = { kind: 'cut-off' }
+    this.destroy()
   }
 
   destroy(reason?: 'reset'): void {
@@ -622,6 +640,10 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     if (this.phase === 'closed') return
     if (reason) this.socket.destroy(reason)
     this.clientLeft()
+  }
+
+  acceptTrailers(received: Head): Head {
+    return trailersOfRequest(received)
   }
 
   latin1(bytes: Uint8Array, start: number, end: number): string {

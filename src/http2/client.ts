@@ -2,11 +2,12 @@
 import { ProxyFailure, type ProxyError } from '../errors.ts'
 import type { Body } from '../http/body.ts'
 import { isAuthority, isTarget, isToken } from '../http/fields.ts'
-import { kind } from '../http/head.ts'
+import { kind, type Head } from '../http/head.ts'
 import { RepeatableBody } from '../http/repeatable.ts'
 import { asEngineRequest, engineRequest, type EngineRequest } from '../http/request.ts'
 import { responseOf as createResponse } from '../http/response.ts'
 import { ofClientConnection, type SendOptions } from '../http/send.ts'
+import { trailersOfResponse } from '../http/trailers.ts'
 import type { Socket } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import type { FieldBlock } from './field-block.ts'
@@ -219,6 +220,10 @@ class ClientStream implements StreamUser {
     exchange?.onAbort(leave)
     if (how.signal?.aborted) leave()
     else how.signal?.addEventListener('abort', leave, { once: true })
+  }
+
+  acceptTrailers(received: Head): Head {
+    return trailersOfResponse(received)
   }
 
   writeHead(ended: boolean): void {

@@ -2,7 +2,6 @@
 import type { ProxyError } from '../errors.ts'
 import { isAuthority, isTarget } from '../http/fields.ts'
 import { kind, type Head } from '../http/head.ts'
-import { forbiddenTrailers } from '../http/trailers.ts'
 import type { FieldBlock } from './field-block.ts'
 import type { Http2Limits } from './limits.ts'
 
@@ -103,7 +102,7 @@ export function trailersOf(block: FieldBlock): Head | string {
   if (block.fault !== undefined) return block.fault
   if (block.hasPseudo) return 'a pseudo-header field in a trailer section'
   if (block.tooLarge) return 'trailer section too large'
-  return block.head().edit({ removed: forbiddenTrailers, added: [] })
+  return block.head()
 }
 
 export function bad(status: BadRequest['status'], reason: string): BadRequest {

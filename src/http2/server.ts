@@ -11,6 +11,7 @@ import { kind, type Head } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
 import { asEngineResponse, createResponse, responseOf, type EngineResponse, discard } from '../http/response.ts'
+import { trailersOfRequest } from '../http/trailers.ts'
 import { joinBodies } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketEvents } from '../runtime.ts'
 import { StreamExchange, type ExchangeOptions } from './exchange.ts'
@@ -47,7 +48,7 @@ export interface Http2Server {
   readonly connections: ReadonlySet<{ destroy(): void }>
   /** Tells every client to go elsewhere (GOAWAY), and closes each connection when its last exchange is over. */
   drain(): void
-  /** Ends every connection at once. */
+  /** Ends every connection at once; what was in flight ends as `cut-off`. */
   destroy(): void
 }
 
@@ -69,7 +70,7 @@ export function createHttp2Server(options: Http2ServerOptions): Http2Server {
       for (const connection of connections) connection.session.drainStreams()
     },
     destroy() {
-      for (const connection of connections) connection.destroy()
+      for (const connection of connections) connection.cutOff()
     },
   }
 }
@@ -92,6 +93,8 @@ class ServerConnection implements SessionUser {
   readonly options: Http2ServerOptions
   /** Exchanges whose stream is open or whose handler has not answered. */
   running = 0
+  /** How exchanges end with the connection. */
+  private ending: ProxyError = gone
   private readonly shared: Shared
 
   constructor(socket: Socket, options: Http2ServerOptions, shared: Shared) {
@@ -114,7 +117,7 @@ class ServerConnection implements SessionUser {
   }
 
   errorOf(): ProxyError {
-    return gone
+    return this.ending
   }
 
   ready(): void {}
@@ -139,6 +142,12 @@ class ServerConnection implements SessionUser {
 
   over(): void {
     this.shared.connections.delete(this)
+  }
+
+  /** Nobody waits for it any more. */
+  cutOff(): void {
+    this.ending = { kind: 'cut-off' }
+    this.destroy()
   }
 
   destroy(): void {
@@ -336,6 +345,10 @@ class ServerStream implements StreamUser {
     stream.send(bodiless ? undefined : body)
   }
 
+  acceptTrailers(received: Head): Head {
+    return trailersOfRequest(received)
+  }
+
   writeHead(ended: boolean): void {
     const text = this.pendingText
     this.pendingText = ''
@@ -418,7 +431,7 @@ class ServerStream implements StreamUser {
     if (!this.handling) this.connection.running--
     if (!error) return
     const { exchange } = this
-    exchange?.abort(gone)
+    exchange?.abort(error.kind === 'cut-off' ? error : gone)
     this.finish(error)
   }
 

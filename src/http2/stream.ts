@@ -16,6 +16,8 @@ import type { Output } from './output.ts'
 export interface StreamUser {
   /** A header block that is not a trailer section. The block is valid during the call. */
   head(block: FieldBlock, ended: boolean): void
+  /** What may be handed on of the trailers that came. */
+  acceptTrailers(received: Head): Head
   /** Writes the head of our message. */
   writeHead(ended: boolean): void
   /** The peer's message is here, whole, and ours is not out. */
@@ -168,7 +170,7 @@ export class Stream implements BodySink, IncomingOwner {
     }
     const trailers = ended ? trailersOf(block) : 'a second head'
     if (typeof trailers === 'string') this.connection.streamFault(this, errorCode.protocol, trailers)
-    else this.receiveEnd(trailers)
+    else this.receiveEnd(this.user.acceptTrailers(trailers))
   }
 
   /** Bytes that need no room any more, padding among them: the peer may send as many again. */

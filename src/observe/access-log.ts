@@ -5,7 +5,7 @@ import type { LineSink } from '../telemetry.ts'
 import { backendLabel } from './backend-label.ts'
 
 export interface AccessLogOptions {
-  /** Share of requests that are logged, 0 to 1; those answered 5xx always are. */
+  /** Share of requests that are logged, 0 to 1; those answered 5xx, and those that we cut off, always are. */
   readonly sampling: number
   /** Whether query strings are logged. */
   readonly query: boolean
@@ -20,7 +20,7 @@ const longestText = 2048
 export function createAccessLog(options: AccessLogOptions): (record: RequestRecord) => void {
   const { sampling, query, sink, random = Math.random } = options
   return (record) => {
-    if (record.status < 500 && sampling < 1 && random() >= sampling) return
+    if (record.status < 500 && record.error?.kind !== 'cut-off' && sampling < 1 && random() >= sampling) return
     sink.write(formatRecord(record, query))
   }
 }

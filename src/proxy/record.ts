@@ -3,7 +3,7 @@ import type { ProxyConfig, Rule } from '../config/proxy-config.ts'
 import type { ProxyError } from '../errors.ts'
 import type { Head } from '../http/head.ts'
 
-/** `N` no route, `U` upstream failed, `T` timed out, `C` client left, `R` retried, `F` refused or failed here, `L` loop. */
+/** `N` no route, `U` upstream failed, `T` timed out, `C` client left, `R` retried, `F` refused, failed or cut off here, `L` loop. */
 export type RecordFlag = 'N' | 'U' | 'T' | 'C' | 'R' | 'F' | 'L'
 
 export interface RequestRecord {
@@ -23,7 +23,7 @@ export interface RequestRecord {
   readonly client: string
   /** The request's head as received, for what a log wants of it. */
   readonly head: Head
-  /** 0 when the client left before an answer began. */
+  /** 0 when the client left, or we cut it off, before an answer began. */
   readonly status: number
   readonly bytesReceived: number
   readonly bytesSent: number

@@ -27,6 +27,8 @@ export function statusOf(error: ProxyError): number {
       return 504
     case 'downstream-gone':
       return 499
+    case 'cut-off':
+      return 503
   }
 }
 
@@ -61,7 +63,7 @@ function publicText(error: ProxyError): string {
       return error.reason
     case 'upstream':
       if (unanswered(error)) return 'gateway timeout'
-      return error.phase === 'head' || error.phase === 'body'
+      return error.cause === 'malformed' && (error.phase === 'head' || error.phase === 'body')
         ? 'invalid answer from the backend'
         : 'backend unavailable'
     case 'filter-failed':

@@ -342,7 +342,8 @@ export class Transaction implements RouteContext {
     const { proxy, received, route, chosen, endpoint } = this
     const exchange = this.exchange!
     const durationMs = proxy.timers.now() - this.startedMs
-    const error = this.error ?? outcome.error
+    // Whoever was waiting heard that the client is gone; the engine knows why.
+    const error = this.error?.kind === 'downstream-gone' ? (outcome.error ?? this.error) : (this.error ?? outcome.error)
     const own = engineRequest(received)!
     const queryAt = own.target.indexOf('?')
     return {

@@ -39,8 +39,8 @@ export interface DataStream {
   data(bytes: Uint8Array, start: number, end: number): boolean
   end(): void
   drain(): void
-  /** The edge gave the stream up, in either direction. */
-  lost(): void
+  /** The edge gave the stream up, in either direction, or we gave up the edge. */
+  lost(error: ProxyError): void
 }
 
 export function serveDataStream(
@@ -143,9 +143,8 @@ class ServedStream implements DataStream, Exchange {
     this.answer?.resume()
   }
 
-  lost(): void {
+  lost(error: ProxyError): void {
     if (this.over) return
-    const error: ProxyError = { kind: 'downstream-gone' }
     this.aborted = error
     this.incoming?.fail(error)
     this.answer?.cancel(error)

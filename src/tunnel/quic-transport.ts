@@ -4,6 +4,7 @@
  *
  * @see cloudflared, connection/quic_connection.go
  */
+import { type ProxyError } from '../errors.ts'
 import { type ClosableWebSocket, goingAway } from '../http/websocket.ts'
 import {
   type Handler,
@@ -119,6 +120,8 @@ function runLink(
   let active = 0
   let finishing = false
   let closed = false
+  /** How requests end with their streams. */
+  let ending: ProxyError = { kind: 'downstream-gone' }
   const lingering = createTimerEntry(() => connection.close())
 
   const begin = (): ((end: { readonly status: number; bytesReceived: number; bytesSent: number }) => void) => {
@@ -214,10 +217,10 @@ function runLink(
       drain: () => served?.drain(),
       reset() {
         timers.remove(timer)
-        served?.lost()
+        served?.lost(ending)
         rpc?.lost('the edge reset the stream')
       },
-      stopped: () => served?.lost(),
+      stopped: () => served?.lost(ending),
     })
   }
 
@@ -235,7 +238,10 @@ function runLink(
       if (how === 'end') for (const session of sessions) session.close(goingAway)
       settle()
     },
-    destroy: () => connection.close(),
+    destroy() {
+      ending = { kind: 'cut-off' }
+      connection.close()
+    },
   }
 }
 

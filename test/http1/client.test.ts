@@ -256,13 +256,14 @@ describe('where an answer ends: RFC 9112 section 6.3', () => {
 
   test('trailers, without those that frame or route', async () => {
     const answer =
-      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\nHost: b\r\nX-Sum: 2\r\n\r\n'
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\nHost: b\r\nVia: 1.1 b\r\nX-Sum: 2\r\n\r\n'
     await using server = await startWireServer((wire) => wire.send(answer))
     await using client = await connectEngine(server.address)
     const response = await client.connection.send(ask(), {})
     await response.text()
     expect(trailersOf(response)).toEqual([
       ['X-Sum', '1'],
+      ['Via', '1.1 b'],
       ['X-Sum', '2'],
     ])
   })

@@ -539,7 +539,19 @@ describe('a client that takes its time', () => {
     expect(error).toEqual({ kind: 'downstream-gone' })
   })
 
-  test('a client that has ended its side and takes nothing is not waited for long', async () => {
+  test('a client that has ended its side behind a whole request gets an answer that takes its time', async () => {
+    let answer = (_response: Response): void => {}
+    const { socket, timers } = accept(() => new Promise((resolve) => (answer = resolve)))
+    socket.feed(`${get}\r\n`)
+    socket.feedEnd()
+    timers.advance(defaultHttp1Limits.halfClosedTimeoutMs - 100)
+    expect(socket.destroyed).toBe(false)
+    answer(createResponse(200, [], 'late'))
+    await socket.ends
+    expect(socket.written).toMatch(/^HTTP\/1\.1 200 [^]*\r\n\r\nlate$/)
+  })
+
+  test('a client that has ended its side and takes nothing is not waited for without an end', async () => {
     const { socket, timers } = accept(() => new Promise(() => {}))
     socket.feed(`${get}\r\n`)
     socket.feedEnd()

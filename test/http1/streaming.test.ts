@@ -1,6 +1,9 @@
 import { describe, expect, test, vi } from 'vitest'
 import type { Address, Handler, Socket } from '../../src/runtime.ts'
+import { bodyOfText } from '../../src/http/body.ts'
+import { headOf } from '../../src/http/head.ts'
 import { engineRequest } from '../../src/http/request.ts'
+import { responseOf } from '../../src/http/response.ts'
 import { runtime } from '../support/runtime.ts'
 import { dial, startWireServer, type Wire } from '../support/wire.ts'
 import { passTo, startEngine, type Engine } from './engine.ts'
@@ -456,6 +459,34 @@ describe('an upgrade through the pass', () => {
     await until(() => engine.outcomes.length === 1)
     expect(engine.outcomes).toEqual([{ status: 101, bytesReceived: 10, bytesSent: 16 }])
     await until(() => engine.server.connections.size === 0)
+  })
+
+  test('a 101 of a handler that has left a body unread is refused: its rest is not for the new protocol', async () => {
+    let failed: unknown
+    await using engine = await startEngine(() => {
+      const outgoing = { data: () => true, end() {}, fail: (error: unknown) => void (failed = error) }
+      const upgrade = { incoming: bodyOfText(''), outgoing, onWritable() {} }
+      return responseOf(101, '', headOf([['Upgrade', 'x']]), undefined, upgrade)
+    })
+    const wire = await dial(engine.address)
+    wire.send('POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\nabc')
+    expect(await wire.rest()).toMatch(/^HTTP\/1\.1 502 /)
+    expect(failed).toBeDefined()
+  })
+
+  test('one that we cut off ends as that', async () => {
+    await using backend = await startWireServer(async (wire) => {
+      await wire.until('\r\n\r\n')
+      wire.send('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n')
+    })
+    await using engine = await pass(backend.address)
+    const wire = await dial(engine.address)
+    wire.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n')
+    await wire.until('\r\n\r\n')
+    engine.server.destroy()
+    await wire.ended
+    await until(() => engine.outcomes.length === 1)
+    expect(engine.outcomes).toMatchObject([{ status: 101, error: { kind: 'cut-off' } }])
   })
 
   test('16 MiB each way at once, with a slow reader', patient, async () => {

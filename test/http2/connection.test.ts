@@ -192,13 +192,20 @@ describe('trailers', () => {
   test('of an answer reach the client, those that frame or route a message do not', async () => {
     await using rig = await startHttp2(() => {
       const response = new Response('hello')
-      setTrailers(response, [['Grpc-Status', '0']])
+      setTrailers(response, [
+        ['Grpc-Status', '0'],
+        ['Content-Type', 'text/plain'],
+        ['CF-Ray', '1'],
+      ])
       return response
     })
     const client = await rig.connect()
     const response = await client.send(requestFor('/'), {})
     expect(await response.text()).toBe('hello')
-    expect(trailersOf(response)).toEqual([['grpc-status', '0']])
+    expect(trailersOf(response)).toEqual([
+      ['grpc-status', '0'],
+      ['cf-ray', '1'],
+    ])
   })
 
   test('RFC 9113 section 8.2.2: fields of a connection do not go out as trailers', async () => {

@@ -121,6 +121,14 @@ describe('the access log', () => {
     log(recordOf({ status }))
     expect(lines).toHaveLength(count)
   })
+
+  test.each([0, 200])('what we cut off with status %i is logged whatever the sampling', (status) => {
+    const lines: string[] = []
+    const log = createAccessLog({ sampling: 0, query: false, sink: { write: (line) => lines.push(line) } })
+    log(recordOf({ status, error: { kind: 'cut-off' } }))
+    log(recordOf({ status, error: { kind: 'downstream-gone' } }))
+    expect(lines).toHaveLength(1)
+  })
 })
 
 test.each([
@@ -237,6 +245,7 @@ describe('metrics of requests', () => {
 
   test.each<[string, Partial<RequestRecord>]>([
     ['no rule', { error: { kind: 'no-route' } }],
+    ['a request that we cut off', { error: { kind: 'cut-off' }, status: 0 }],
     ['a client that left before a backend was chosen', { error: { kind: 'downstream-gone' }, backend: undefined }],
   ])('%s is no error of a backend', (_, change) => {
     expect(countersOf([recordOf(change)])).not.toContain('backend_errors')

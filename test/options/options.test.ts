@@ -81,6 +81,7 @@ describe('the table', () => {
       headTimeoutMs: defaultHttp1Limits.headTimeoutMs,
       idleTimeoutMs: defaultHttp1Limits.idleTimeoutMs,
       stallTimeoutMs: defaultHttp1Limits.bodyStallTimeoutMs,
+      halfClosedTimeoutMs: defaultHttp1Limits.halfClosedTimeoutMs,
       upgradeTimeoutMs: defaultHttp1Limits.upgradeTimeoutMs,
       upgradeIdleTimeoutMs: defaultHttp1Limits.upgradeIdleTimeoutMs,
       connectTimeoutMs: defaultPoolLimits.connectTimeoutMs,

@@ -1,11 +1,14 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { headOf } from '../../src/http/head.ts'
 import type { RequestRecord } from '../../src/proxy/record.ts'
 import type { Exchange } from '../../src/runtime.ts'
 import { createProxy } from '../../src/proxy/proxy.ts'
 import { echo, sent, startBackend, type Echoed } from '../support/test-backend.ts'
 import { configOf, startProxy, toBackend, type RigOptions, type WireRule } from '../support/proxy.ts'
-import { ask } from '../support/raw-client.ts'
+import { pushBody, requestFor, startHttp2 } from '../http2/rig.ts'
+import { ask, connectRaw } from '../support/raw-client.ts'
 import { runtime } from '../support/runtime.ts'
+import { startWireServer } from '../support/wire.ts'
 
 type Fields = readonly (readonly [string, string])[]
 
@@ -59,6 +62,54 @@ test.each([
   const { echoed } = await seen([[name, value]])
   expect(sent(echoed, name)).not.toContain(value)
   expect(JSON.stringify(echoed)).not.toContain('evil')
+})
+
+describe.each([
+  ['a stranger', {}],
+  ['a trusted proxy', trusting],
+] as const)('trailers of %s', (_, options) => {
+  const fields: Fields = [
+    ['Forwarded', 'for=9.9.9.9'],
+    ['X-Forwarded-For', '9.9.9.9'],
+    ['x-forwarded-proto', 'https'],
+    ['X-Forwarded-Client-Cert', 'Subject="CN=root"'],
+    ['X-Real-IP', '9.9.9.9'],
+    ['X-Original-Host', 'evil.example'],
+    ['CF-Connecting-IP', '9.9.9.9'],
+    ['Cf-Access-Jwt-Assertion', 'evil'],
+    ['Cf-Access-Authenticated-User-Email', 'root@example.com'],
+    ['Via', '1.1 evil'],
+    ['X-Sum', '7'],
+  ]
+
+  /** Answers with the trailer section that it got. Our own server would have dropped the fields as well. */
+  const startWitness = (): ReturnType<typeof startWireServer> =>
+    startWireServer(async (wire) => {
+      await wire.until('\r\n\r\n')
+      const trailers = (await wire.until('\r\n\r\n')).split('\r\n0\r\n')[1]!.trim()
+      wire.send(`HTTP/1.1 200 OK\r\nContent-Length: ${trailers.length}\r\n\r\n${trailers}`)
+    })
+
+  test('over HTTP/1.1: what tells of a client or of the way does not reach a backend', async () => {
+    await using backend = await startWitness()
+    await using rig = await startProxy(toBackend(`http://127.0.0.1:${backend.address.port}`), options)
+    const client = await connectRaw(rig.address)
+    const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')
+    client.write(`POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n${lines}\r\n`)
+    expect((await client.answer()).text).toBe('X-Sum: 7')
+    client.destroy()
+  })
+
+  test('over HTTP/2: what tells of a client or of the way does not reach a backend', async () => {
+    await using backend = await startWitness()
+    await using rig = await startProxy(toBackend(`http://127.0.0.1:${backend.address.port}`), options)
+    await using front = await startHttp2(rig.proxy.fetch)
+    const body = pushBody()
+    body.push('a')
+    body.finish(headOf(fields))
+    const answer = await (await front.connect()).send(requestFor('/', { body }), {})
+    expect(await answer.text()).toBe('x-sum: 7')
+  })
 })
 
 test('a backend is told what we know of a stranger, in every way that backends read', async () => {

@@ -6,6 +6,9 @@ import { ask, connectRaw, requestText } from '../support/raw-client.ts'
 import { runtime, slowDial } from '../support/runtime.ts'
 import { until } from '../support/until.ts'
 
+/** On loopback a client that leaves sends a FIN, which half-closing clients send as well. */
+const limits = { halfClosedTimeoutMs: 200 }
+
 test('waiting for a connection: its place in the queue is free again', async () => {
   let finish = (): void => {}
   await using backend = await startRawBackend(async (peer) => {
@@ -15,7 +18,7 @@ test('waiting for a connection: its place in the queue is free again', async () 
       peer.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
     }
   })
-  await using rig = await startProxy(toBackend(backend.url), { pool: { maxConnections: 1, maxWaiting: 1 } })
+  await using rig = await startProxy(toBackend(backend.url), { limits, pool: { maxConnections: 1, maxWaiting: 1 } })
   const first = ask(rig.address, '/first')
   await until(() => backend.open === 1)
   for (let i = 1; i <= 3; i++) {
@@ -47,6 +50,7 @@ test('waiting for DNS: nothing is dialled', async () => {
     return { addresses: [{ address: '127.0.0.1', family: 4 }] }
   }
   await using rig = await startProxy(toBackend(`http://svc.example:${backend.port}`), {
+    limits,
     runtime: { ...runtime, resolver: { ...runtime.resolver, lookup } },
   })
   const leaving = await connectRaw(rig.address)
@@ -62,7 +66,7 @@ test('waiting for DNS: nothing is dialled', async () => {
 test('while dialling: the connection is there for the next', async () => {
   const slow = slowDial()
   await using backend = await startBackend(echo())
-  await using rig = await startProxy(toBackend(backend.url), { runtime: slow.runtime })
+  await using rig = await startProxy(toBackend(backend.url), { limits, runtime: slow.runtime })
   const leaving = await connectRaw(rig.address)
   leaving.write(requestText('/leaving'))
   await until(() => slow.waiting === 1)
@@ -83,7 +87,7 @@ test.each([
     await readHead(peer)
     peer.write(half)
   })
-  await using rig = await startProxy(toBackend(backend.url))
+  await using rig = await startProxy(toBackend(backend.url), { limits })
   const leaving = await connectRaw(rig.address)
   leaving.write(requestText('/'))
   await until(() => backend.open === 1)

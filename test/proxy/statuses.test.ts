@@ -75,7 +75,11 @@ test.each([
     peer.finish()
   })
   await using rig = await startProxy(toBackend(backend.url))
-  expect((await ask(rig.address, '/')).status).toBe(status)
+  const answer = await ask(rig.address, '/')
+  expect([answer.status, answer.text]).toEqual([
+    status,
+    status === 503 ? 'backend unavailable\n' : 'invalid answer from the backend\n',
+  ])
 })
 
 test('before a config has been applied: 503', async () => {

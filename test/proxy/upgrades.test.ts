@@ -1,8 +1,9 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { readHead, startRawBackend, type TestBackend } from '../support/test-backend.ts'
 import { startProxy, toBackend, type Rig } from '../support/proxy.ts'
 import { connectRaw, latin1, requestText, type RawClient } from '../support/raw-client.ts'
 import { until } from '../support/until.ts'
+import { dial } from '../support/wire.ts'
 
 const asks = (protocol = 'echo/1'): string =>
   requestText('/up?x', {
@@ -61,6 +62,113 @@ test('any protocol: the head passes both ways, then bytes do', async () => {
   client.write('more')
   expect(latin1(await client.bytes(4))).toBe('more')
   client.destroy()
+})
+
+describe('an upgrade that has a body, as docker exec sends it', () => {
+  const asksWith = (fields: string): string =>
+    `POST /exec/1/start HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\n${fields}\r\n`
+  const lengthy = asksWith('Content-Length: 11\r\n')
+  const json = '{"Tty":true'
+
+  test.each([
+    ['of a length', lengthy, json, async (peer: RawClient): Promise<unknown> => peer.bytes(json.length)],
+    [
+      'in chunks, with trailers',
+      asksWith('Transfer-Encoding: chunked\r\n'),
+      `b\r\n${json}\r\n0\r\nX-Sum: 1\r\n\r\n`,
+      readHead, // to the empty line behind the trailers
+    ],
+  ])('%s: bytes behind the body belong to the new protocol, wherever they are cut', async (_, head, body, readBody) => {
+    const heads: string[] = []
+    await using backend = await startRawBackend(async (peer) => {
+      void peer.ended.then(() => peer.finish())
+      heads.push(await readHead(peer))
+      await readBody(peer)
+      peer.write(`${switches}first`)
+      for (;;) peer.write(await peer.bytes(1))
+    })
+    await using rig = await startProxy(toBackend(backend.url))
+    const whole = `${head}${body}GET / early`
+    for (let at = head.length - 1; at <= whole.length; at++) {
+      const client = await connectRaw(rig.address)
+      client.write(whole.slice(0, at))
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      client.write(whole.slice(at))
+      expect((await client.answer()).status).toBe(101)
+      expect(latin1(await client.bytes(16))).toBe('firstGET / early')
+      client.write('more')
+      expect(latin1(await client.bytes(4))).toBe('more')
+      client.destroy()
+    }
+    expect(heads[0]).toMatch(/^POST \/exec\/1\/start HTTP\/1\.1\r\n/)
+    expect(heads[0]).toMatch(/\r\nConnection: Upgrade\r\nUpgrade: echo\/1\r\n/)
+    expect((await rig.recorded(1))[0]).toMatchObject({
+      status: 101,
+      upgraded: true,
+      bytesReceived: json.length + 15,
+      bytesSent: 20,
+    })
+  })
+
+  test('that waits for 100 Continue', async () => {
+    await using backend = await startRawBackend(async (peer) => {
+      expect(await readHead(peer)).toMatch(/\r\nExpect: 100-continue\r\n/)
+      peer.write('HTTP/1.1 100 Continue\r\n\r\n')
+      await peer.bytes(11)
+      peer.write(`${switches}first`)
+    })
+    await using rig = await startProxy(toBackend(backend.url))
+    const wire = await dial(rig.address)
+    wire.send(asksWith('Content-Length: 11\r\nExpect: 100-continue\r\n'))
+    expect(await wire.until('\r\n\r\n')).toBe('HTTP/1.1 100 Continue\r\n\r\n')
+    wire.send(json)
+    expect(await wire.until('\r\n\r\n')).toMatch(/^HTTP\/1\.1 101 /)
+    expect(await wire.take(5)).toBe('first')
+    wire.destroy()
+  })
+
+  test.each([
+    ['before the body is whole', lengthy, '{"Tty"'],
+    ['instead of 100 Continue', asksWith('Content-Length: 11\r\nExpect: 100-continue\r\n'), ''],
+  ])('a 101 %s is refused: the rest of the body is not for the new protocol', async (_, head, begun) => {
+    let got = ''
+    await using backend = await startRawBackend(async (peer) => {
+      await readHead(peer)
+      got += latin1(await peer.bytes(begun.length))
+      peer.write(switches)
+      for (;;) got += latin1(await peer.bytes(1))
+    })
+    await using rig = await startProxy(toBackend(backend.url))
+    const client = await connectRaw(rig.address)
+    client.write(head + begun)
+    expect((await client.answer()).status).toBe(502)
+    client.write(json.slice(begun.length))
+    await until(() => backend.open === 0)
+    expect(got).toBe(begun)
+    client.destroy()
+  })
+
+  test('that a backend declines: what comes behind is the next request, on another connection', async () => {
+    await using backend = await startRawBackend(async (peer) => {
+      for (;;) {
+        const head = await readHead(peer)
+        if (head.startsWith('POST')) await peer.bytes(11)
+        peer.write(`HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n${head.slice(0, 4)}`)
+      }
+    })
+    await using rig = await startProxy(toBackend(backend.url))
+    const client = await connectRaw(rig.address)
+    client.write(`${lengthy}${json}${requestText('/next')}`)
+    expect((await client.answer()).text).toBe('POST')
+    expect((await client.answer()).text).toBe('GET ')
+    client.write(`${lengthy}${json}`)
+    expect((await client.answer()).text).toBe('POST')
+    await until(() => backend.open === 0)
+    client.write(requestText('/last'))
+    expect((await client.answer()).text).toBe('GET ')
+    expect(backend.accepted).toBe(3)
+    client.destroy()
+  })
 })
 
 test('megabytes pass in both directions at once, in order', async () => {

@@ -243,6 +243,18 @@ describe('requests', () => {
     expect(reading).toMatchObject({ ended: false, reset: true })
   })
 
+  test('what we cut off is no client that left', async () => {
+    const outcomes: Outcome[] = []
+    const { open, link } = await createScene((_request, exchange) => {
+      exchange!.onFinish((outcome) => outcomes.push(outcome))
+      return new Promise<Response>(() => {})
+    })
+    await open(requestBytes())
+    link.destroy()
+    await settle()
+    expect(outcomes).toMatchObject([{ status: 0, error: { kind: 'cut-off' } }])
+  })
+
   test.each([
     ['resets its half', (reading: Reading) => reading.stream.reset()],
     ['stops reading', (reading: Reading) => reading.stream.stopReading()],

@@ -45,7 +45,8 @@ export function createFront(options: FrontOptions): EyeballFetch {
     const ray = createRay(random, location)
     const tunnel = tunnels.byHost(received.authority.replace(/:\d+$/, ''))
     if (!tunnel) return explain(noConnectorStatus, ray, 'no tunnel has this hostname')
-    const isWebSocket = exchange?.upgrade?.toLowerCase() === 'websocket' && received.method === 'GET'
+    const isWebSocket =
+      exchange?.upgrade?.toLowerCase() === 'websocket' && received.method === 'GET' && !received.holder.exists
     const facts = { scheme: exchange?.scheme ?? received.scheme, address: exchange?.peer.host ?? '127.0.0.1', ray }
     const repeatable = wanted === undefined && !received.holder.exists
     const tried = new Set<ConnectorConnection>()

@@ -17,6 +17,7 @@ import { clientOn, patternBody, pushBody, readPattern, requestFor } from '../../
 import { runtime } from '../../support/runtime.ts'
 import { until } from '../../support/until.ts'
 import { webSocketAccept } from '../../support/websocket-accept.ts'
+import { dial } from '../../support/wire.ts'
 
 const timers = createTimers(runtime.clock)
 const loopback = { host: '127.0.0.1', port: 0 }
@@ -126,6 +127,17 @@ describe('an eyeball that speaks HTTP/2 to the local edge', () => {
     body.break({ kind: 'downstream-gone' })
     await expect(reader.read()).rejects.toBeDefined()
     expect(await (await eyeball.send(requestFor('/'), {})).text()).toBe('whole')
+  })
+
+  test('over HTTP/1.1: a handshake with a body is a request like others, since a WebSocket has no body', async () => {
+    const { edge } = await connect(async (request, exchange) => {
+      return createResponse(200, [], `${exchange!.upgrade} ${await request.text()}`)
+    })
+    const wire = await dial(edge.eyeballs!)
+    stops.push(() => wire.destroy())
+    wire.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\nabc')
+    expect(await wire.until('undefined abc')).toMatch(/^HTTP\/1\.1 200 /)
+    expect(edge.violations).toEqual([])
   })
 
   test('RFC 8441: has a WebSocket on one of its streams', async () => {

@@ -349,7 +349,10 @@ describe.each(transports)('over %s', (protocol) => {
       const backend = keep(
         await startRawBackend(async (peer) => {
           await readHead(peer)
-          peer.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf')
+          peer.write('HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf')
+          // A FIN alone may come of an eyeball that only waits: writing tells.
+          const beat = setInterval(() => peer.write('.'), 5)
+          void peer.ended.then(() => clearInterval(beat))
         }),
       )
       const { address } = await openGateway(protocol, toBackend(backend.url))
