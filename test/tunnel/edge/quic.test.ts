@@ -119,6 +119,8 @@ describe.runIf(quicRuntime.connectQuic !== undefined)('over QUIC', () => {
     await vi.waitUntil(() => scene.connector.ready === 1, { timeout: 5_000 })
     relays[0]!.mute()
     await vi.waitUntil(() => scene.edge.connections.length === 0 && scene.connector.ready === 0, { timeout: 9_000 })
+    // Not ready is told at once, why when the connection is put away.
+    await vi.waitUntil(() => scene.connector.reports[0]!.lastFailure !== undefined)
     expect(scene.connector.reports[0]!.lastFailure).toMatch(/timeout/)
     relays[0]!.unmute()
     await vi.waitUntil(() => scene.connector.ready === 1, { timeout: 14_000 })
