@@ -21,6 +21,9 @@ export default defineConfig(({ mode }) => {
       exclude: [...configDefaults.exclude, ...elsewhere, ...(long ? [] : ['test/**/*.long.test.ts'])],
       // Many tests wait for time to pass, so that two at once are no load even where there are two cores.
       maxWorkers: Math.max(2, availableParallelism() - 1),
+      // A machine that others use may stand still in the middle of a test. What fails twice has failed, and what failed
+      // once is told as such.
+      retry: process.env['CI'] === undefined ? 0 : 1,
       testTimeout: long ? 600_000 : 15_000,
       hookTimeout: long ? 60_000 : 15_000,
       expect: { requireAssertions: true },
