@@ -46,13 +46,8 @@ export async function prepareLoad(
 
   const load = { scenario, port, targets, core: plan.loadCore, directory: setup.directory }
   let before = await send({ ...load, seconds: plan.warmupSeconds })
-  const problems = errorsOf(before).map((what) => `${what} while warming up`)
-
-  return async () => {
-    const result = await measure()
-    result.problems.push(...problems.splice(0))
-    return result
-  }
+  const unsaid = errorsOf(before).map((what) => `${what} while warming up`)
+  return measure
 
   async function measure(): Promise<LoadSample> {
     const served = await backend.served()
@@ -72,7 +67,7 @@ export async function prepareLoad(
     const loadedMib = memory?.() ?? 0
     const servedAfter = await backend.served()
 
-    const problems = errorsOf(result)
+    const problems = [...unsaid.splice(0), ...errorsOf(result)]
     if (result.requests === 0) problems.push('not one request was answered')
     if (result.bytes < result.requests * bodies[scenario.path].length && first?.prefix === '')
       problems.push('short answers')

@@ -30,16 +30,11 @@ export const kind = {
   date: 1 << 12,
 } as const
 
-/** Fields that an engine writes itself: whoever adds one would change where a message ends or goes. */
-const connectionKinds =
-  kind.host |
-  kind.contentLength |
-  kind.transferEncoding |
-  kind.connection |
-  kind.hopByHop |
-  kind.te |
-  kind.upgrade |
-  kind.expect
+/** Kinds of field that are one hop's own business, and never passed on. RFC 9110 section 7.6.1 */
+export const hopByHopKinds: number = kind.connection | kind.transferEncoding | kind.hopByHop | kind.te | kind.upgrade
+
+/** Those, and what says where a message ends or goes: an engine writes them itself, and nobody else adds any. */
+export const connectionKinds: number = hopByHopKinds | kind.host | kind.contentLength | kind.expect
 
 /** A line is its offset << kindBits | its kind. */
 export const kindBits = 13

@@ -1,7 +1,6 @@
 /** What the client ends of both engines are told besides the request. */
 import type { ProxyError } from '../errors.ts'
 import type { Exchange } from '../runtime.ts'
-import { kind } from './head.ts'
 
 export interface SendOptions {
   /** Further kinds of field to leave out, a mask of `kind`. */
@@ -16,14 +15,3 @@ export interface SendOptions {
   /** Ends the attempt, where there is no exchange to say that the client left. */
   readonly signal?: AbortSignal | undefined
 }
-
-/** Kinds of request field that were the client connection's own business: each engine says them anew, or otherwise. */
-export const ofClientConnection: number =
-  kind.host |
-  kind.connection |
-  kind.transferEncoding |
-  kind.contentLength |
-  kind.hopByHop |
-  kind.te |
-  kind.upgrade |
-  kind.expect

@@ -3,11 +3,11 @@
  */
 import { ProxyFailure, type ProxyError } from '../errors.ts'
 import type { Body } from '../http/body.ts'
-import { kind, type Head } from '../http/head.ts'
+import { connectionKinds, kind, type Head } from '../http/head.ts'
 import { asEngineRequest, engineRequest, type EngineRequest } from '../http/request.ts'
 import { isAuthority, isTarget, isToken } from '../http/fields.ts'
 import { responseOf } from '../http/response.ts'
-import { ofClientConnection, type SendOptions } from '../http/send.ts'
+import type { SendOptions } from '../http/send.ts'
 import { trailersOfResponse } from '../http/trailers.ts'
 import type { RawStream } from '../http/upgrade.ts'
 import type { Exchange, Socket, SocketError, SocketEvents } from '../runtime.ts'
@@ -149,7 +149,7 @@ export class Http1Connection implements SocketEvents, BodyOwner, WriterOwner {
       tail += body.length === undefined ? 'Transfer-Encoding: chunked\r\n' : `Content-Length: ${body.length}\r\n`
     else if ((request.head.kinds & kind.contentLength) !== 0 || bodyExpected(request.method))
       tail += 'Content-Length: 0\r\n'
-    const head = `${request.method} ${request.target} HTTP/1.1\r\nHost: ${request.authority}\r\n${request.head.serialize(dropped | ofClientConnection)}${tail}\r\n`
+    const head = `${request.method} ${request.target} HTTP/1.1\r\nHost: ${request.authority}\r\n${request.head.serialize(dropped | connectionKinds)}${tail}\r\n`
     if (!body) {
       this.socket.write(head)
       if (exchange?.upgrade !== undefined) this.timers.arm(this.sendTimer, this.limits.upgradeTimeoutMs)

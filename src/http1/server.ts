@@ -5,10 +5,10 @@
  * handler gets a lazily read Request and its {@link Exchange}, and answers with any Response, at once or later.
  */
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
-import { kind, type Head } from '../http/head.ts'
+import { hopByHopKinds, kind, type Head } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
-import { asEngineResponse, createResponse, type EngineResponse, discard } from '../http/response.ts'
+import { asEngineResponse, createResponse, discard, type EngineResponse } from '../http/response.ts'
 import { trailersOfRequest } from '../http/trailers.ts'
 import { joinRawStreams } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketError, SocketEvents } from '../runtime.ts'
@@ -72,9 +72,6 @@ interface Shared {
   dateSecond: number
   dateLine: string
 }
-
-/** Kinds of response field that are this hop's own business. */
-const hopByHop = kind.connection | kind.transferEncoding | kind.hopByHop | kind.te | kind.upgrade
 
 const gone: ProxyError = { kind: 'downstream-gone' }
 
@@ -369,7 +366,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     const declared = head.edited('content-length')
       ? head.get('content-length')
       : (head.received(kind.contentLength) ?? null)
-    let dropped = hopByHop
+    let dropped = hopByHopKinds
     let framing = ''
     let chunked = false
     if (bodiless && status !== 204) {
@@ -420,7 +417,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
       return
     }
     exchange.status = 101
-    const kept = hopByHop & ~kind.upgrade
+    const kept = hopByHopKinds & ~kind.upgrade
     const head = response.head.serialize(kept | kind.contentLength)
     this.socket.write(`HTTP/1.1 101 ${response.statusText || reasonPhrase(101)}\r\nConnection: Upgrade\r\n${head}\r\n`)
     this.phase = 'raw'
@@ -476,7 +473,7 @@ class ServerConnection implements SocketEvents, BodyOwner, WriterOwner {
     const body = response.holder.take()
     const length = body ? body.length : 0
     const framing = length === undefined ? '' : `Content-Length: ${length}\r\n` // until close
-    const head = `HTTP/1.1 ${response.status} ${reasonPhrase(response.status)}\r\n${response.head.serialize(hopByHop | kind.contentLength | kind.date)}${framing}Connection: close\r\n${this.dateLine()}\r\n`
+    const head = `HTTP/1.1 ${response.status} ${reasonPhrase(response.status)}\r\n${response.head.serialize(hopByHopKinds | kind.contentLength | kind.date)}${framing}Connection: close\r\n${this.dateLine()}\r\n`
     this.phase = 'linger'
     this.at = this.end_
     this.reader.reset()

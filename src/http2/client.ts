@@ -2,11 +2,11 @@
 import { ProxyFailure, type ProxyError } from '../errors.ts'
 import type { Body } from '../http/body.ts'
 import { isAuthority, isTarget, isToken } from '../http/fields.ts'
-import { kind, type Head } from '../http/head.ts'
+import { connectionKinds, kind, type Head } from '../http/head.ts'
 import { RepeatableBody } from '../http/repeatable.ts'
 import { asEngineRequest, engineRequest, type EngineRequest } from '../http/request.ts'
 import { responseOf as createResponse } from '../http/response.ts'
-import { ofClientConnection, type SendOptions } from '../http/send.ts'
+import type { SendOptions } from '../http/send.ts'
 import { trailersOfResponse } from '../http/trailers.ts'
 import type { Socket } from '../runtime.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
@@ -205,7 +205,7 @@ class ClientStream implements StreamUser {
     if (expects) tail += 'expect: 100-continue\r\n'
     if (body?.length !== undefined) tail += `content-length: ${body.length}\r\n`
     else if (!body && bodyExpected(request)) tail += 'content-length: 0\r\n'
-    this.text = request.head.serialize(dropped | ofClientConnection) + tail
+    this.text = request.head.serialize(dropped | connectionKinds) + tail
     if (how.deadlineMs !== undefined) {
       this.deadline = createTimerEntry(() => this.abort(how.deadlineError ?? closedError('head', 'timed out')))
       timers.armAt(this.deadline, how.deadlineMs)

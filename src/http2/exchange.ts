@@ -1,6 +1,6 @@
 /** One exchange as its handler sees it: what Fetch has no place for, on an HTTP/2 stream. */
 import type { ProxyError } from '../errors.ts'
-import { headOf, kind } from '../http/head.ts'
+import { headOf, hopByHopKinds } from '../http/head.ts'
 import { added, call, type Listeners } from '../http/listeners.ts'
 import type { Address, Entrance, Exchange, Field, Outcome, Socket, TlsFacts } from '../runtime.ts'
 import type { Timers } from '../timers.ts'
@@ -12,9 +12,6 @@ export interface ExchangeOptions {
   readonly scheme: 'http' | 'https'
   readonly entrance?: Entrance | undefined
 }
-
-/** Of informational fields, those that have no meaning here. RFC 9113 section 8.2.2. */
-const ofConnection = kind.connection | kind.transferEncoding | kind.hopByHop | kind.upgrade | kind.te
 
 export class StreamExchange implements Exchange {
   readonly httpVersion = '2'
@@ -75,7 +72,7 @@ export class StreamExchange implements Exchange {
     }
     if (!Number.isInteger(status) || status < 102 || status > 199)
       throw new RangeError(`not an informational status: ${status}`)
-    this.writeInformational(status, headOf(fields).serialize(ofConnection))
+    this.writeInformational(status, headOf(fields).serialize(hopByHopKinds))
   }
 
   sendContinue(): void {

@@ -7,10 +7,10 @@
  */
 import { errorOf, ProxyFailure, type ProxyError } from '../errors.ts'
 import type { Body } from '../http/body.ts'
-import { kind, type Head } from '../http/head.ts'
+import { hopByHopKinds, kind, type Head } from '../http/head.ts'
 import { BodyHolder } from '../http/holder.ts'
 import { EngineRequest } from '../http/request.ts'
-import { asEngineResponse, createResponse, responseOf, type EngineResponse, discard } from '../http/response.ts'
+import { asEngineResponse, createResponse, responseOf, discard, type EngineResponse } from '../http/response.ts'
 import { trailersOfRequest } from '../http/trailers.ts'
 import { joinBodies } from '../http/upgrade.ts'
 import type { Address, Handler, Socket, SocketEvents } from '../runtime.ts'
@@ -81,9 +81,6 @@ interface Shared {
   dateSecond: number
   dateLine: string
 }
-
-/** Kinds of response field that HTTP/2 has no place for. RFC 9113 section 8.2.2. */
-const hopByHop = kind.connection | kind.transferEncoding | kind.hopByHop | kind.te | kind.upgrade
 
 const gone: ProxyError = { kind: 'downstream-gone' }
 
@@ -325,7 +322,7 @@ class ServerStream implements StreamUser {
     const declared = head.edited('content-length')
       ? head.get('content-length')
       : (head.received(kind.contentLength) ?? null)
-    let dropped = hopByHop
+    let dropped = hopByHopKinds
     let framing = ''
     if (bodiless && status !== 204) {
       // An answer to HEAD, and a 304, may say how long the body would have been. RFC 9110 section 8.6.

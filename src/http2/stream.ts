@@ -4,7 +4,7 @@
  */
 import type { ProxyError } from '../errors.ts'
 import type { Body, BodySink } from '../http/body.ts'
-import { kind, type Head } from '../http/head.ts'
+import { connectionKinds, type Head } from '../http/head.ts'
 import { createTimerEntry, type TimerEntry, type Timers } from '../timers.ts'
 import type { FieldBlock } from './field-block.ts'
 import { errorCode, flag, frameHeaderBytes, frameType, maxWindowBytes, writeFrameHeader } from './frames.ts'
@@ -59,17 +59,6 @@ export interface StreamConnection {
   /** The peer broke the rules on a stream. */
   streamFault(stream: Stream, code: number, reason: string): void
 }
-
-/** Kinds of field that make a trailer section malformed, or could be taken for the message's own. RFC 9110 section 6.5.1. */
-const notInTrailers =
-  kind.host |
-  kind.contentLength |
-  kind.transferEncoding |
-  kind.connection |
-  kind.hopByHop |
-  kind.te |
-  kind.upgrade |
-  kind.expect
 
 /** Body bytes in one DATA frame: what every peer takes. */
 const maxDataBytes = 16_384
@@ -253,7 +242,8 @@ export class Stream implements BodySink, IncomingOwner {
     const { connection } = this
     this.active = false
     this.source = undefined
-    const text = trailers ? trailers.serialize(notInTrailers) : ''
+    // What could be taken for the message's own makes a trailer section malformed. RFC 9110 section 6.5.1
+    const text = trailers ? trailers.serialize(connectionKinds) : ''
     if (text !== '') {
       this.flushHead()
       connection.writeTrailers(this.id, text)

@@ -3,7 +3,8 @@
  *
  * A peer is believed only if it is Cloudflare's edge or among the trusted proxies. What a stranger claims of itself
  * (`Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `CF-*`, `X-Original-Host`) takes no part in matching and does not reach a
- * backend; ours does. Nobody's claims do as trailers: see `http/trailers.ts`. A request that came without an {@link Exchange} is a stranger's without an address.
+ * backend; ours does. Nobody's claims do as trailers: see `http/trailers.ts`. A request that came without an
+ * {@link Exchange} is a stranger's without an address.
  *
  * @see RFC 7239 (Forwarded), RFC 9110 section 7.6.3 (Via)
  */

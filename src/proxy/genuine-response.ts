@@ -1,10 +1,8 @@
 /** The answer for whoever uses the proxy as a library: `Bun.serve`, `Deno.serve` and others take no Response but the platform's. */
-import { classify, kind } from '../http/head.ts'
+import { classify, hopByHopKinds, kind } from '../http/head.ts'
 import { engineResponse, type EngineResponse } from '../http/response.ts'
 import { followTrailers } from '../http/trailers.ts'
 import type { Field } from '../runtime.ts'
-
-const hopByHop = kind.connection | kind.transferEncoding | kind.hopByHop | kind.te | kind.upgrade
 
 /** The platform's own Response, trailers and all; the engines' where Fetch has no such status. */
 export function genuineResponse(response: Response): Response {
@@ -22,6 +20,6 @@ export function genuineResponse(response: Response): Response {
 /** Without this hop's own business, and with no length that the body may not have. */
 function fieldsOf({ head, holder }: EngineResponse): readonly Field[] {
   const { untouched } = holder
-  const dropped = untouched && untouched.length === undefined ? hopByHop | kind.contentLength : hopByHop
+  const dropped = untouched && untouched.length === undefined ? hopByHopKinds | kind.contentLength : hopByHopKinds
   return head.fields().filter(([name]) => (classify(name, 0, name.length) & dropped) === 0)
 }

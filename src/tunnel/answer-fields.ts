@@ -1,10 +1,7 @@
 /** The fields of an answer that go to the eyeball, as an HTTP/1.1 response would have them, whatever the transport. */
-import { classify, kind } from '../http/head.ts'
+import { classify, hopByHopKinds, kind } from '../http/head.ts'
 import { type EngineResponse } from '../http/response.ts'
 import { type Field } from '../runtime.ts'
-
-/** This hop's own business, which ends here. */
-const hopByHop = kind.connection | kind.transferEncoding | kind.hopByHop | kind.te | kind.upgrade
 
 /**
  * With a length that is true.
@@ -22,19 +19,19 @@ export function answerFields(
   let plain = true
   for (const [name, value] of all) {
     const which = kindOf(name)
-    if ((which & hopByHop) !== 0) plain = false
+    if ((which & hopByHopKinds) !== 0) plain = false
     else if (which === kind.contentLength) declared = value
   }
   // What an answer to HEAD, or a 304, says of the body that it has not got is left as it is. RFC 9110 section 8.6.
   const right = bodiless ? declared : length === undefined ? undefined : String(length)
   if (plain && declared === right) return all
-  const kept = all.filter(([name]) => (kindOf(name) & (hopByHop | kind.contentLength)) === 0)
+  const kept = all.filter(([name]) => (kindOf(name) & (hopByHopKinds | kind.contentLength)) === 0)
   return right === undefined ? kept : [...kept, ['Content-Length', right]]
 }
 
 /** Of a 101: the eyeball's handshake needs the fields that are this hop's business otherwise. */
 export function switchFields({ head }: EngineResponse): readonly Field[] {
-  const dropped = (hopByHop & ~kind.upgrade) | kind.contentLength
+  const dropped = (hopByHopKinds & ~kind.upgrade) | kind.contentLength
   return [['Connection', 'Upgrade'], ...head.fields().filter(([name]) => (kindOf(name) & dropped) === 0)]
 }
 

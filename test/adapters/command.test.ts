@@ -62,12 +62,10 @@ function launch(argv: readonly string[], environment: Record<string, string> = {
 
 /** The numbers in what a program says, as soon as it says it: the ports that it was given, for instance. */
 async function numbersIn(program: Running, pattern: RegExp): Promise<number[]> {
-  for (;;) {
-    const found = pattern.exec(program.out())
-    if (found) return found.slice(1).map(Number)
-    if (program.hasEnded()) throw new Error(`it ended: ${program.err()}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
+  await until(() => pattern.test(program.out()) || program.hasEnded())
+  const found = pattern.exec(program.out())
+  if (!found) throw new Error(`it ended: ${program.err()}`)
+  return found.slice(1).map(Number)
 }
 
 const serving = /"listen":"[^"]*:(\d+)","admin":"[^"]*:(\d+)"/
